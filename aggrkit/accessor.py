@@ -1,0 +1,190 @@
+"""``df.aggr``, `aggrkit.open`, and the functions with types."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from aggrkit.analysis import Analysis
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import duckdb
+    import ibis
+
+    from aggrkit.analysis import Adjustment, Level, Method, Names, Where
+    from aggrkit.findings import Anomalies, Comparison, Correlations, Distributions, Proportions, Stats
+    from aggrkit.sources.observations import Observations
+
+__all__ = ["anomalies", "compare", "correlations", "distributions", "open", "proportions", "stats"]
+
+
+class _FrameSource:
+    """A frame as a source; the engine is imported when it is first asked."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame = frame
+
+    def __call__(self, given: Mapping[str, Any]) -> Observations:
+        from aggrkit.sources.frame import frame_observations
+
+        return frame_observations(self.frame, given)
+
+
+@pd.api.extensions.register_dataframe_accessor("aggr")
+class AggrAccessor(Analysis):
+    """Questions to the observations in a DataFrame, one row each; the frame is read, never changed.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        The observations.
+
+    Examples
+    --------
+    >>> import pandas as pd, aggrkit
+    >>> df = pd.DataFrame({"model": ["bert", "bert"], "latency_ms": [3.0, 5.0]})
+    >>> df.aggr.stats(level="model")[["model", "mean"]].values.tolist()
+    [['bert', 4.0]]
+    """
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        super().__init__(_FrameSource(frame), {})
+
+    def __call__(self, **said: Any) -> Analysis:
+        return Analysis(self.source, {})(**said)
+
+    __call__.__doc__ = Analysis.__call__.__doc__
+
+
+def open(
+    source: str | Path | pd.DataFrame | duckdb.DuckDBPyConnection | ibis.Table,
+    *,
+    table: str | None = None,
+    memory_limit: str | None = None,
+    threads: int | None = None,
+    **roles: Any,
+) -> Analysis:
+    """Open observations where they are; nothing is loaded before a question, and then only the answer.
+
+    Parameters
+    ----------
+    source : str, path, pandas.DataFrame, duckdb.DuckDBPyConnection or ibis.Table
+        CSV, Parquet or JSON lines: a file, a glob ("runs/*.parquet"), or a folder of hive partitions; a DuckDB file
+        (".duckdb") or connection; a frame; an Ibis table on any engine.
+    table : str, optional
+        Which table of a database; may be left out where there is only one.
+    memory_limit : str, optional
+        Most memory that the embedded engine may use, e.g. "1GB".
+    threads : int, optional
+        Most threads that it may use.
+    **roles
+        What the columns mean, as in ``df.aggr(model="net", ...)``.
+
+    Returns
+    -------
+    Analysis
+        With the methods of ``df.aggr``.
+
+    Raises
+    ------
+    SourceError
+        If the source is missing, damaged, locked or of an unknown kind.
+
+    Examples
+    --------
+    >>> import aggrkit, tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "results.csv"
+    >>> _ = path.write_text("model,latency_ms\\nbert,3\\nbert,5\\n")
+    >>> aggrkit.open(path).stats(level="model")["mean"].tolist()
+    [4.0]
+    """
+    from aggrkit.sources.opening import open_source
+
+    return Analysis(open_source(source, table, memory_limit, threads), {})(**roles)
+
+
+def stats(
+    data: pd.DataFrame | Analysis,
+    level: Level = "model_hardware",
+    metrics: Names = None,
+    where: Where = None,
+    time_range: Sequence[Any] | None = None,
+    percentiles: Sequence[float] = (50, 75, 90, 95, 99),
+) -> Stats:
+    return _analysis(data).stats(level, metrics, where, time_range, percentiles)
+
+
+def proportions(
+    data: pd.DataFrame | Analysis,
+    level: Level = "model_hardware",
+    metrics: Names = None,
+    where: Where = None,
+    time_range: Sequence[Any] | None = None,
+    confidence: float = 0.95,
+) -> Proportions:
+    return _analysis(data).proportions(level, metrics, where, time_range, confidence)
+
+
+def distributions(
+    data: pd.DataFrame | Analysis,
+    columns: Names = None,
+    level: Level = "model_hardware",
+    where: Where = None,
+    time_range: Sequence[Any] | None = None,
+    max_values: int = 50,
+) -> Distributions:
+    return _analysis(data).distributions(columns, level, where, time_range, max_values)
+
+
+def anomalies(
+    data: pd.DataFrame | Analysis,
+    level: Level = "model_hardware",
+    metrics: Names = None,
+    where: Where = None,
+    time_range: Sequence[Any] | None = None,
+    method: Method = "robust",
+    alpha: float = 0.05,
+    threshold: float | None = None,
+) -> Anomalies:
+    return _analysis(data).anomalies(level, metrics, where, time_range, method, alpha, threshold)
+
+
+def compare(
+    data: pd.DataFrame | Analysis,
+    baseline: Any,
+    current: Any = None,
+    by: str | None = None,
+    level: Level = "model_hardware",
+    metrics: Names = None,
+    where: Where = None,
+    time_range: Sequence[Any] | None = None,
+    margin: float | Mapping[str, float] = 0.02,
+    alpha: float = 0.05,
+    adjust: Adjustment | None = "fdr_bh",
+) -> Comparison:
+    return _analysis(data).compare(baseline, current, by, level, metrics, where, time_range, margin, alpha, adjust)
+
+
+def correlations(
+    data: pd.DataFrame | Analysis,
+    level: Level = (),
+    metrics: Names = None,
+    where: Where = None,
+    time_range: Sequence[Any] | None = None,
+    method: str | Sequence[str] = ("pearson", "spearman"),
+    alpha: float = 0.05,
+    adjust: Adjustment | None = "fdr_bh",
+) -> Correlations:
+    return _analysis(data).correlations(level, metrics, where, time_range, method, alpha, adjust)
+
+
+def _analysis(data: pd.DataFrame | Analysis) -> Analysis:
+    return AggrAccessor(data) if isinstance(data, pd.DataFrame) else data
+
+
+for _twin in (stats, proportions, distributions, anomalies, compare, correlations):
+    _twin.__doc__ = getattr(Analysis, _twin.__name__).__doc__

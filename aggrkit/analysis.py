@@ -1,0 +1,504 @@
+"""The core: one source, one pipeline, and the questions that can be asked of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from aggrkit.errors import SchemaError, UnknownNameError
+from aggrkit.findings import Anomalies, Comparison, Correlations, Distributions, Proportions, Stats
+from aggrkit.model.selection import Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import ibis
+    import pandas as pd
+
+    from aggrkit.model.answer import Answer
+    from aggrkit.model.schema import Schema
+    from aggrkit.pipeline.pipeline import Pipeline
+    from aggrkit.pipeline.preprocess import Prepared
+    from aggrkit.sources.observations import Observations
+
+__all__ = ["Analysis"]
+
+Level: TypeAlias = "str | Iterable[str] | None"
+Names: TypeAlias = "str | Iterable[str] | None"
+Where: TypeAlias = "Mapping[str, Any] | ibis.Deferred | ibis.Value | None"
+Method: TypeAlias = Literal["robust", "zscore", "iqr", "gesd"]
+Adjustment: TypeAlias = Literal["fdr_bh", "fdr_by", "holm", "bonferroni", "none"]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Questions to one source of observations.
+
+    Made by ``df.aggr`` and by `aggrkit.open`; asking is lazy, and nothing is loaded before a question.
+
+    Parameters
+    ----------
+    source : callable
+        Gives the observations, with what the user said about the columns.
+    given : mapping, optional
+        What the user said: role to column.
+    pipeline : Pipeline, optional
+        Which stages are run; the built-in ones by default.
+    """
+
+    source: Callable[[Mapping[str, Any]], Observations]
+    given: Mapping[str, Any]
+    pipeline: Pipeline | None = None
+
+    def __call__(self, *, pipeline: Pipeline | None = None, **roles: Any) -> Analysis:
+        """Say what the columns mean, or with which pipeline to work.
+
+        Parameters
+        ----------
+        pipeline : Pipeline, optional
+            The stages to run.
+        **roles
+            Role to the name of its column: `model`, `hardware`, `run`, `timestamp`, `worker`, `task_type`, `result_id`;
+            `metrics` to a list of columns or a mapping of column to "lower", "higher" or a `Metric`; `conditions`,
+            `versions` and `ignore` to lists of columns.
+
+        Returns
+        -------
+        Analysis
+            The same questions, with the roles as said.
+
+        Examples
+        --------
+        >>> import pandas as pd, aggrkit
+        >>> df = pd.DataFrame({"net": ["a", "a", "b"], "score": [1.0, 2.0, 4.0]})
+        >>> df.aggr(model="net", metrics={"score": "higher"}).stats(level="model")[["model", "n", "mean"]].values.tolist()
+        [['a', 2, 1.5], ['b', 1, 4.0]]
+        """
+        return replace(self, given={**self.given, **roles}, pipeline=pipeline or self.pipeline)
+
+    @property
+    def schema(self) -> Schema:
+        """What was recognised: each column with its role, and why.
+
+        Raises
+        ------
+        SchemaError
+            If columns are there twice, or there are none.
+        """
+        return self.source(self.given).schema
+
+    @property
+    def table(self) -> ibis.Table:
+        """The observations as a lazy Ibis table, for expressions in `where`."""
+        return self.source(self.given).table
+
+    def stats(
+        self,
+        level: Level = "model_hardware",
+        metrics: Names = None,
+        where: Where = None,
+        time_range: Sequence[Any] | None = None,
+        percentiles: Sequence[float] = (50, 75, 90, 95, 99),
+    ) -> Stats:
+        """Count, mean, standard deviation and percentiles of each group and metric, in one scan.
+
+        Parameters
+        ----------
+        level : str or list of str, optional
+            "test_run", "model", "hardware", "model_hardware", "task_type" or "worker"; or the columns to group by, none of
+            them for one group of all. Where only some of a level's columns exist, the others are "unknown".
+        metrics : str or list of str, optional
+            Which metrics; all recognised ones by default. ``normalized_<metric>`` is the ratio to the median of the same
+            model and conditions on all hardware, above 1 being better.
+        where : mapping or Ibis expression, optional
+            Which observations: column to value or values, or an expression such as ``ibis._.batch_size > 8``.
+        time_range : pair, optional
+            First and last moment, either of them None; times without a zone are UTC.
+        percentiles : sequence of float, optional
+            Percentages, 0 to 100.
+
+        Returns
+        -------
+        Stats
+            Columns of the level, then ``metric, unit, n, missing, mean, std, min, p50, ..., max``. `std` has ddof 1 and is
+            NaN for one value. Percentiles interpolate linearly (numpy's default). Missing and impossible values
+            (negative times, infinities, text) count in `missing`. A pass/fail metric has its rate as mean, and
+            no percentiles.
+
+        Raises
+        ------
+        UnknownNameError
+            For a level, metric or column that doesn't exist; the error lists those that do.
+        EmptySelectionError
+            If no observation passes the filters.
+
+        See Also
+        --------
+        proportions : pass rates with intervals.
+
+        Notes
+        -----
+        Means are summed with compensation (Kahan), variances by Welford's recurrence; checked against the certified values
+        of the NIST Statistical Reference Datasets.
+
+        Examples
+        --------
+        >>> import aggrkit
+        >>> df = aggrkit.datasets.load("mlperf_training")
+        >>> df.aggr.stats(level="model", metrics="total_time_seconds").head(3)[["model", "n", "p50"]]
+        """
+        from aggrkit.pipeline.aggregate import Percentiles
+
+        pipeline = self._pipeline()
+        stages = tuple(
+            Percentiles(tuple(percentiles)) if isinstance(stage, Percentiles) else stage for stage in pipeline.aggregate
+        )
+        answer, prepared = self._run(replace(pipeline, aggregate=stages), level, metrics, where, time_range)
+        return Stats._made(answer, _rows_of_group(prepared))
+
+    def proportions(
+        self,
+        level: Level = "model_hardware",
+        metrics: Names = None,
+        where: Where = None,
+        time_range: Sequence[Any] | None = None,
+        confidence: float = 0.95,
+    ) -> Proportions:
+        """Pass rates with Wilson's interval. Skips and errors are neither passes nor failures.
+
+        Parameters
+        ----------
+        level, metrics, where, time_range
+            As in `stats`; by default all pass/fail metrics.
+        confidence : float, optional
+            Level of the intervals.
+
+        Returns
+        -------
+        Proportions
+            Columns of the level, then ``metric, n, missing, successes, failures, rate, ci_lower, ci_upper``.
+
+        Examples
+        --------
+        >>> import pandas as pd, aggrkit
+        >>> df = pd.DataFrame({"model": ["a"] * 4, "status": ["pass", "pass", "fail", "skip"]})
+        >>> df.aggr.proportions(level="model")[["n", "missing", "rate"]].round(2).values.tolist()
+        [[3.0, 1.0, 0.67]]
+        """
+        from aggrkit.pipeline.aggregate import proportions
+
+        names = self._chosen(metrics, proportion=True)
+        answer, prepared = self._run(self._bare(), level, names, where, time_range)
+        frame, rows = proportions(prepared, confidence)
+        answer = replace(answer, rows=rows).with_frame("proportions", frame, confidence=confidence)
+        return Proportions._made(answer, _rows_of_group(prepared))
+
+    def distributions(
+        self,
+        columns: Names = None,
+        level: Level = "model_hardware",
+        where: Where = None,
+        time_range: Sequence[Any] | None = None,
+        max_values: int = 50,
+    ) -> Distributions:
+        """Count how often each value of the describing columns occurs in each group.
+
+        Parameters
+        ----------
+        columns : str or list of str, optional
+            Which columns; by default all that describe the test and have at most `max_values` different values.
+        level, where, time_range
+            As in `stats`.
+        max_values : int, optional
+            Columns with more values than this are left out, and named in ``meta["skipped"]``.
+
+        Returns
+        -------
+        Distributions
+            Columns of the level, then ``column, value, count, percentage, total_values, unique_values``; missing values
+            aren't counted.
+
+        Examples
+        --------
+        >>> import pandas as pd, aggrkit
+        >>> df = pd.DataFrame({"model": ["a"] * 3, "precision": ["fp16", "fp16", "fp32"], "latency_ms": [1.0, 2.0, 3.0]})
+        >>> df.aggr.distributions(level="model")[["value", "count"]].values.tolist()
+        [['fp16', 2], ['fp32', 1]]
+        """
+        from aggrkit.pipeline.aggregate import distributions
+
+        names = None if columns is None else [columns] if isinstance(columns, str) else list(columns)
+        answer, prepared = self._run(self._bare(), level, None, where, time_range, needs_metrics=False)
+        frame, meta = distributions(prepared, names, max_values)
+        answer = answer.with_frame("distributions", frame, **meta)
+        return Distributions._made(answer, _rows_of_group(prepared, value=True))
+
+    def anomalies(
+        self,
+        level: Level = "model_hardware",
+        metrics: Names = None,
+        where: Where = None,
+        time_range: Sequence[Any] | None = None,
+        method: Method = "robust",
+        alpha: float = 0.05,
+        threshold: float | None = None,
+    ) -> Anomalies:
+        """Flag every observation that doesn't belong to its cell.
+
+        A cell is a group and everything that like is compared with like by: model, hardware, task type and conditions.
+
+        Parameters
+        ----------
+        level, metrics, where, time_range
+            As in `stats`; pass/fail metrics are left out.
+        method : {"robust", "zscore", "iqr", "gesd"}, optional
+            "robust": distance from the median in robust standard deviations (1.4826 MAD). "zscore": from the mean in standard
+            deviations. "iqr": Tukey's fences. "gesd": Rosner's generalized ESD test.
+        alpha : float, optional
+            For "robust" and "gesd": the chance of any false flag over all cells, if the data are clean.
+        threshold : float, optional
+            Cut on the score instead. Default for "zscore" 2.5, for "iqr" 1.5; these hold no false-alarm rate.
+
+        Returns
+        -------
+        Anomalies
+            Columns of the level, then ``metric, observation, value, score, lower, upper, direction, severity, pvalue,
+            pvalue_adjusted``, then what describes the observation; the most certain first. `observation` is the result id,
+            or else the label of the row. `severity` is ordered: "good" (odd on the good side), "minor", "major" and
+            "critical" (1, 1.5 and 3 times beyond the cut).
+
+        Notes
+        -----
+        Metrics are scored on the scale, raw or logarithmic, on which they look symmetric over all cells; where that
+        can't be told, both must agree. p-values are those of the most extreme of n values; adjusted over cells by Sidak.
+        Cells with fewer values than the method needs are named in ``meta["too_few"]`` and by `explain`.
+
+        References
+        ----------
+        Iglewicz and Hoaglin (1993), How to Detect and Handle Outliers. Rosner (1983), Technometrics 25, 165-172.
+
+        Examples
+        --------
+        >>> import pandas as pd, aggrkit
+        >>> df = pd.DataFrame({"model": ["a"] * 12, "latency_ms": [10, 10.1, 9.9, 10.2, 9.8, 10, 10.1, 9.9, 10, 10.1, 9.9, 30]})
+        >>> df.aggr.anomalies(level="model")[["observation", "value", "direction"]].values.tolist()
+        [[11, 30.0, 'high']]
+        """
+        from aggrkit.pipeline.anomalies import DetectAnomalies
+
+        names = self._chosen(metrics, proportion=False)
+        stage = DetectAnomalies(method, alpha, threshold)
+        answer, prepared = self._run(self._bare(stage), level, names, where, time_range, numbered=True)
+        return Anomalies._made(answer, _row_of_observation(prepared, answer))
+
+    def compare(
+        self,
+        baseline: Any,
+        current: Any = None,
+        by: str | None = None,
+        level: Level = "model_hardware",
+        metrics: Names = None,
+        where: Where = None,
+        time_range: Sequence[Any] | None = None,
+        margin: float | Mapping[str, float] = 0.02,
+        alpha: float = 0.05,
+        adjust: Adjustment | None = "fdr_bh",
+    ) -> Comparison:
+        """Say what regressed, improved, stayed the same or can't be decided yet.
+
+        Parameters
+        ----------
+        baseline, current : value or list of values, pair of times, timedelta or DataFrame
+            With `by`: values of that column; all other values are current by default. Without: two time ranges; or a
+            timedelta as `baseline`, the latest such span against all before it; or another DataFrame as `baseline`,
+            against which this one is compared.
+        by : str, optional
+            The column that tells the sides apart.
+        level, metrics, where, time_range
+            As in `stats`.
+        margin : float or mapping, optional
+            The smallest change that matters: 0.02 is 2 %, and 2 points for pass rates. By metric, where they differ.
+        alpha : float, optional
+            Level of the tests.
+        adjust : {"fdr_bh", "fdr_by", "holm", "bonferroni", "none"} or None, optional
+            How p-values are adjusted over the whole table.
+
+        Returns
+        -------
+        Comparison
+            Columns of the level, then ``metric, unit, n_baseline, n_current, runs_baseline, runs_current, baseline, current,
+            change_pct, ci_lower, ci_upper, effect_size, pvalue, pvalue_adjusted, verdict, runs_needed, note``.
+            Verdicts: "regressed" and "improved" ("changed" where the better direction isn't known): the interval excludes 0,
+            the adjusted p-value is below alpha, and the change exceeds the margin. "equivalent": the 90 % interval lies
+            within the margin. "undecided": neither; `runs_needed` says how many runs a side would settle it.
+            "no_data": a side is empty. `change_pct` is in percentage points for pass/fail metrics.
+
+        Notes
+        -----
+        Like is compared with like: within every combination of model, hardware, task type and conditions that both sides
+        have, combined by inverse variance. The unit is the run where there are run ids. Positive metrics are
+        compared on the logarithmic scale, by geometric means. See `aggrkit.statistics.comparison.compare_means`.
+
+        References
+        ----------
+        Welch (1947), Biometrika 34, 28-35. Schuirmann (1987), J. Pharmacokinet. Biopharm. 15, 657-680 (equivalence).
+        Benjamini and Hochberg (1995), J. R. Stat. Soc. B 57, 289-300.
+
+        Examples
+        --------
+        >>> import aggrkit
+        >>> df = aggrkit.datasets.load("mlperf_training")
+        >>> found = df.aggr.compare("v3.0", "v3.1", by="round", metrics="total_time_seconds")
+        >>> sorted(found["verdict"].unique())[0]
+        """
+        from aggrkit.pipeline.comparison import Compare
+        from aggrkit.pipeline.sides import Sides
+
+        if hasattr(baseline, "columns"):
+            other = self._against(baseline, current)
+            return other.compare(
+                "baseline",
+                "current",
+                by=_SIDE_NAME,
+                level=level,
+                metrics=metrics,
+                where=where,
+                time_range=time_range,
+                margin=margin,
+                alpha=alpha,
+                adjust=adjust,
+            )
+        stage = Compare(Sides(baseline, current, by), margin, alpha, adjust)
+        answer, prepared = self._run(self._bare(stage), level, metrics, where, time_range)
+        return Comparison._made(answer, _rows_of_group(prepared))
+
+    def correlations(
+        self,
+        level: Level = (),
+        metrics: Names = None,
+        where: Where = None,
+        time_range: Sequence[Any] | None = None,
+        method: str | Sequence[str] = ("pearson", "spearman"),
+        alpha: float = 0.05,
+        adjust: Adjustment | None = "fdr_bh",
+    ) -> Correlations:
+        """Correlate every two metrics, paired by observation, pooled and within groups.
+
+        Parameters
+        ----------
+        level, metrics, where, time_range
+            As in `stats`; by default over all observations in one group.
+        method : str or sequence of str, optional
+            "pearson", "spearman" and "kendall".
+        alpha : float, optional
+            Level of the adjusted p-values.
+        adjust : {"fdr_bh", "fdr_by", "holm", "bonferroni", "none"} or None, optional
+            How p-values are adjusted over the whole table.
+
+        Returns
+        -------
+        Correlations
+            Columns of the level, then ``metric1, metric2, method, correlation, pvalue, pvalue_adjusted, n, strength,
+            direction, significant, reversed_within_groups``. Pairs with a missing value are left out, pair by pair. A
+            constant metric has no correlation: NaN, with the reason in ``meta["undefined"]``. The flag says
+            that the correlation within model, hardware and conditions has, significantly, the other sign.
+
+        Examples
+        --------
+        >>> import pandas as pd, aggrkit
+        >>> df = pd.DataFrame({"model": list("aaaa"), "x": [1.0, 2, 3, 4], "y": [2.0, 4, 6, None]})
+        >>> df.aggr.correlations(method="pearson")[["correlation", "n"]].values.tolist()
+        [[1.0, 3.0]]
+        """
+        from aggrkit.pipeline.correlations import Correlate
+
+        stage = Correlate((method,) if isinstance(method, str) else tuple(method), alpha, adjust)
+        answer, prepared = self._run(self._bare(stage), level, metrics, where, time_range)
+        return Correlations._made(answer, _rows_of_group(prepared))
+
+    def _pipeline(self) -> Pipeline:
+        from aggrkit.pipeline.pipeline import Pipeline
+
+        return self.pipeline or Pipeline()
+
+    def _bare(self, *stages: Any) -> Pipeline:
+        """Return the pipeline without its aggregates, with the postprocessors of a question first."""
+        pipeline = self._pipeline()
+        return replace(pipeline, aggregate=(), postprocess=(*stages, *pipeline.postprocess))
+
+    def _run(
+        self,
+        pipeline: Pipeline,
+        level: Level,
+        metrics: Names,
+        where: Where,
+        time_range: Sequence[Any] | None,
+        *,
+        needs_metrics: bool = True,
+        numbered: bool = False,
+    ) -> tuple[Answer, Prepared]:
+        mapping, condition = _split(where)
+        selection = Selection(level=level, metrics=metrics, where=mapping, time_range=time_range)  # type: ignore[arg-type]
+        observations = self.source(self.given)
+        if numbered:
+            from aggrkit.pipeline.rows import numbered_rows
+
+            observations = numbered_rows(observations)
+        if not needs_metrics and not observations.schema.metrics:
+            raise SchemaError("no column was recognised as a metric; name one: df.aggr(metrics=['...'])")
+        prepared = pipeline.prepare(observations, selection, condition)
+        return pipeline.answer(prepared), prepared
+
+    def _chosen(self, metrics: Names, *, proportion: bool) -> Names:
+        """Leave out what a question can't be asked of, unless it was asked for by name."""
+        if metrics is not None:
+            return metrics
+        schema = self.schema
+        kept = [metric.name for metric in schema.metrics if metric.is_proportion == proportion]
+        if not kept and schema.metrics:
+            what = "pass/fail metric" if proportion else "metric that is a number"
+            raise UnknownNameError(f"there is no {what}; recognised: {[metric.name for metric in schema.metrics]}")
+        return kept or None
+
+    def _against(self, baseline: pd.DataFrame, current: Any) -> Analysis:
+        """Return an analysis of these observations and a baseline's together, marked by side."""
+        if current is not None:
+            raise ValueError(
+                "with a DataFrame as baseline, the current side is the one that you ask; leave out 'current'"
+            )
+        from aggrkit.sources.frame import both_sides
+
+        return replace(self, source=lambda given: both_sides(baseline, self.source(given), given, _SIDE_NAME))
+
+
+_SIDE_NAME = "__aggrkit_side"
+
+
+def _split(where: Where) -> tuple[Any, Any]:
+    """Tell a mapping of filters from an Ibis expression."""
+    if where is None or hasattr(where, "items"):
+        return where, None
+    from aggrkit.pipeline.rows import is_condition
+
+    if not is_condition(where):
+        raise TypeError(f"'where' is a mapping of column to value or values, or an Ibis expression; got {where!r}")
+    return None, where
+
+
+def _rows_of_group(prepared: Prepared, *, value: bool = False) -> Callable[[pd.Series[Any]], pd.DataFrame]:
+    def rows(line: pd.Series[Any]) -> pd.DataFrame:
+        from aggrkit.pipeline.rows import rows_behind
+
+        groups = {name: line[name] for name in prepared.groups if name in line.index}
+        return rows_behind(prepared, groups, (line["column"], line["value"]) if value else None)
+
+    return rows
+
+
+def _row_of_observation(prepared: Prepared, answer: Answer) -> Callable[[pd.Series[Any]], pd.DataFrame]:
+    def rows(line: pd.Series[Any]) -> pd.DataFrame:
+        from aggrkit.pipeline.rows import rows_numbered
+
+        return rows_numbered(prepared, [answer.frames["anomalies_rows"].at[line.name, "row"]])
+
+    return rows

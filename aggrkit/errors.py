@@ -1,0 +1,147 @@
+"""The errors of aggrkit.
+
+::
+
+    AggrError
+    ├── SchemaError (ValueError)             a column is missing, doubled or of a type that can't be used
+    ├── UnknownNameError (ValueError)        a level, metric, column, filter, method or stage that doesn't exist
+    ├── EmptySelectionError (LookupError)    no observation is left to look at
+    ├── TooFewObservationsError (ValueError) there are observations, but fewer than the question needs
+    ├── StageError                           a stage of a pipeline failed; its cause is chained
+    └── SourceError                          a file or database is missing, damaged, locked or of another kind
+
+Each message says what was wrong, what there is to choose from, and what to write instead.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "AggrError",
+    "EmptySelectionError",
+    "SchemaError",
+    "SourceError",
+    "StageError",
+    "TooFewObservationsError",
+    "UnknownNameError",
+]
+
+_CHOICES_SHOWN = 30
+
+
+class AggrError(Exception):
+    """Base of every error that aggrkit raises on purpose."""
+
+
+class SchemaError(AggrError, ValueError):
+    """The columns don't fit the question: one is missing, doubled, or of a type that can't be used."""
+
+
+class EmptySelectionError(AggrError, LookupError):
+    """Nothing is left to look at: the source is empty, or no observation passes the filters."""
+
+
+class TooFewObservationsError(AggrError, ValueError):
+    """There are observations, but fewer than the question needs."""
+
+
+class SourceError(AggrError):
+    """A file or database can't be read: missing, damaged, locked, or not of a kind that aggrkit reads."""
+
+
+class UnknownNameError(AggrError, ValueError):
+    """A name that doesn't exist was given.
+
+    Attributes
+    ----------
+    name : str
+        The name that was given.
+    choices : tuple of str
+        The names that exist.
+    """
+
+    def __init__(self, message: str, *, name: str = "", choices: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.name = name
+        self.choices = tuple(choices)
+
+    @classmethod
+    def of(cls, kind: str, name: object, choices: Iterable[str], hint: str = "") -> UnknownNameError:
+        """Make the error for an unknown `name` of a `kind` ("metric", "level", ...).
+
+        Parameters
+        ----------
+        kind : str
+            What the name stands for, in the singular.
+        name : object
+            What was given.
+        choices : iterable of str
+            What could have been given.
+        hint : str, optional
+            A sentence that is added at the end.
+
+        Returns
+        -------
+        UnknownNameError
+            The error, to be raised.
+        """
+        options = list(dict.fromkeys(str(choice) for choice in choices))
+        parts = [f"unknown {kind} {name!r}", did_you_mean(str(name), options)]
+        parts.append(f"{kind}s to choose from: {listed(options)}" if options else f"there is no {kind} to choose from")
+        message = "; ".join(part for part in parts if part)
+        return cls(f"{message}. {hint}".rstrip(), name=str(name), choices=options)
+
+
+class StageError(AggrError):
+    """A stage of a pipeline failed.
+
+    Attributes
+    ----------
+    phase : str
+        "preprocess", "aggregate" or "postprocess".
+    stage : str
+        Name of the stage.
+    """
+
+    def __init__(self, phase: str, stage: str, cause: object) -> None:
+        super().__init__(f"the {phase} stage {stage!r} failed: {type(cause).__name__}: {cause}")
+        self.phase = phase
+        self.stage = stage
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """Return the one of `choices` that looks most like `name`, or None if none does.
+
+    Parameters
+    ----------
+    name : str
+        What was given.
+    choices : iterable of str
+        What exists.
+
+    Returns
+    -------
+    str or None
+        The nearest choice, letter case ignored.
+    """
+    folded = {choice.casefold(): choice for choice in choices}
+    found = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    return folded[found[0]] if found else None
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Return "did you mean 'x'?" for the nearest choice, or an empty string."""
+    found = nearest(name, choices)
+    return f"did you mean {found!r}?" if found else ""
+
+
+def listed(names: Iterable[object]) -> str:
+    """Return names for a message, quoted and cut off where there are too many."""
+    every = [repr(str(name)) for name in names]
+    shown = ", ".join(every[:_CHOICES_SHOWN])
+    return f"{shown}, ... ({len(every)} in all)" if len(every) > _CHOICES_SHOWN else shown

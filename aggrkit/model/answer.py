@@ -1,0 +1,96 @@
+"""What a pipeline returns: tidy frames by name, with the selection and where they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+    from aggrkit.model.selection import Selection
+
+__all__ = ["COLUMNS", "Answer", "RowsReport"]
+
+COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    "stats": ("metric", "unit", "n", "missing", "mean", "std", "min", "p50", "p75", "p90", "p95", "p99", "max"),
+    "proportions": ("metric", "n", "missing", "successes", "failures", "rate", "ci_lower", "ci_upper"),
+    "distributions": ("column", "value", "count", "percentage", "total_values", "unique_values"),
+    "anomalies": ("metric", "observation", "value", "score", "lower", "upper", "direction", "severity")
+    + ("pvalue", "pvalue_adjusted"),
+    "compare": ("metric", "unit", "n_baseline", "n_current", "runs_baseline", "runs_current", "baseline", "current")
+    + (
+        "change_pct",
+        "ci_lower",
+        "ci_upper",
+        "effect_size",
+        "pvalue",
+        "pvalue_adjusted",
+        "verdict",
+        "runs_needed",
+        "note",
+    ),
+    "correlations": ("metric1", "metric2", "method", "correlation", "pvalue", "pvalue_adjusted", "n", "strength")
+    + ("direction", "significant", "reversed_within_groups"),
+}
+"""The fixed columns of each frame; the columns of the level come before them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowsReport:
+    """How many rows went in, and what was taken out, by stage and reason.
+
+    Parameters
+    ----------
+    selected : int
+        Rows that passed the filters.
+    rows_out : mapping
+        Reason to the number of rows that were taken out for it.
+    cells_out : mapping
+        Reason to the number of single values that were taken out for it, their rows staying.
+    notes : tuple of str, optional
+        What else a reader should know, e.g. a check that could not be made.
+    """
+
+    selected: int
+    rows_out: Mapping[str, int] = field(default_factory=dict)
+    cells_out: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def used(self) -> int:
+        """Rows that were left."""
+        return self.selected - sum(self.rows_out.values())
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a pipeline found.
+
+    Parameters
+    ----------
+    selection : Selection
+        What was asked.
+    frames : mapping of str to pandas.DataFrame
+        Tidy frames by name.
+    rows : RowsReport or None
+        Rows in, and rows out by reason.
+    meta : mapping
+        Source, engine, method and parameters.
+    """
+
+    selection: Selection
+    frames: Mapping[str, pd.DataFrame] = field(default_factory=lambda: MappingProxyType({}))
+    rows: RowsReport | None = None
+    meta: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def with_frame(self, name: str, frame: pd.DataFrame, **meta: Any) -> Answer:
+        """Return the answer with one more named frame, and what is to be said of it."""
+        return replace(
+            self,
+            frames=MappingProxyType({**self.frames, name: frame}),
+            meta=MappingProxyType({**self.meta, **meta}),
+        )

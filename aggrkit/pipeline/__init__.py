@@ -1,0 +1,1 @@
+"""The three phases: preprocess -> aggregate -> postprocess."""

@@ -1,0 +1,322 @@
+"""The second phase: each stage says which expressions it needs, and all of them go into one scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
+
+from aggrkit.errors import EmptySelectionError, SchemaError
+from aggrkit.model.answer import COLUMNS, RowsReport
+from aggrkit.model.schema import Kind, Role
+from aggrkit.pipeline.expressions import fetch, label_of, mean, quantiles
+from aggrkit.pipeline.preprocess import UNKNOWN, Prepared, nothing_selected, rows_report
+from aggrkit.statistics.proportions import wilson_interval
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import ibis
+    import pyarrow as pa
+
+    from aggrkit.model.metric import Metric
+
+__all__ = [
+    "Aggregator",
+    "Counts",
+    "Custom",
+    "Moments",
+    "Percentiles",
+    "aggregate",
+    "distributions",
+    "group_labels",
+    "proportions",
+]
+
+PERCENTILES: Final = (50, 75, 90, 95, 99)
+_DESCRIBED_BY: Final = (
+    Role.CONDITION,
+    Role.VERSION,
+    Role.ATTRIBUTE,
+    Role.MODEL,
+    Role.HARDWARE,
+    Role.WORKER,
+    Role.TASK_TYPE,
+)
+
+
+class Aggregator(Protocol):
+    """A stage of the second phase: the expressions that it needs of each metric."""
+
+    @property
+    def name(self) -> str:
+        """Name of the stage, as errors call it."""
+        ...
+
+    def expressions(self, values: ibis.Column, metric: Metric) -> Mapping[str | tuple[str, ...], ibis.Scalar]:
+        """Return column of the answer -> expression over the values of one group.
+
+        A tuple of columns stands for an expression that gives a list of as many values.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean, standard deviation (ddof 1), minimum and maximum of what is not missing."""
+
+    name: str = "moments"
+
+    def expressions(self, values: ibis.Column, metric: Metric) -> Mapping[str | tuple[str, ...], ibis.Scalar]:
+        """Return n and mean; for numbers also std, min and max."""
+        found: dict[str | tuple[str, ...], ibis.Scalar] = {"n": values.count(), "mean": mean(values)}
+        if not metric.is_proportion:
+            found |= {"std": values.std(how="sample"), "min": values.min(), "max": values.max()}
+        return found
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Percentiles with linear interpolation between the two nearest values, numpy's default, exact at every n.
+
+    Parameters
+    ----------
+    points : tuple of float
+        Percentages, from 0 to 100.
+    """
+
+    points: tuple[float, ...] = PERCENTILES
+    name: str = "percentiles"
+
+    def __post_init__(self) -> None:
+        points = tuple(dict.fromkeys(self.points))
+        outside = [point for point in points if not 0 <= point <= 100]
+        if outside:
+            raise ValueError(f"percentiles lie between 0 and 100; got {outside}")
+        object.__setattr__(self, "points", points)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns: p50, p99.9, ..."""
+        return tuple(f"p{point:g}" for point in self.points)
+
+    def expressions(self, values: ibis.Column, metric: Metric) -> Mapping[str | tuple[str, ...], ibis.Scalar]:
+        """Return all percentiles of a metric as one list; a proportion has none."""
+        if metric.is_proportion or not self.points:
+            return {}
+        return {self.columns: quantiles(values, [point / 100 for point in self.points])}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Passed and failed observations of a proportion."""
+
+    name: str = "counts"
+
+    def expressions(self, values: ibis.Column, metric: Metric) -> Mapping[str | tuple[str, ...], ibis.Scalar]:
+        """Return n and the number of successes."""
+        return {"n": values.count(), "successes": values.sum().fill_null(0.0).cast("int64")}
+
+
+@dataclass(frozen=True)
+class Custom:
+    """One more column of the statistics, by a function of the user's.
+
+    Parameters
+    ----------
+    name : str
+        Name of the column.
+    function : callable
+        Gets the values of one metric as an Ibis column, and gives an Ibis expression that reduces it.
+    """
+
+    name: str
+    function: Callable[[ibis.Column], ibis.Scalar]
+
+    def expressions(self, values: ibis.Column, metric: Metric) -> Mapping[str | tuple[str, ...], ibis.Scalar]:
+        """Return the user's expression."""
+        return {self.name: self.function(values)}
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """Where the scan's columns belong."""
+
+    metric: Metric
+    key: str
+    columns: str | tuple[str, ...]
+
+
+def aggregate(prepared: Prepared, stages: Sequence[Aggregator]) -> tuple[pd.DataFrame, RowsReport]:
+    """Run all stages in one scan and return a row per group and metric, and what was taken out.
+
+    Raises
+    ------
+    EmptySelectionError
+        If no row passed the filters.
+    """
+    table = prepared.table
+    planned: list[_Planned] = []
+    expressions: dict[str, ibis.Value] = {"rows": table.count()}
+    for metric in prepared.metrics:
+        values = prepared.values(metric)
+        for stage in stages:
+            for columns, expression in stage.expressions(values, metric).items():
+                key = f"e{len(planned)}"
+                planned.append(_Planned(metric, key, columns))
+                expressions[key] = expression
+    for place, column in enumerate(prepared.audits.values()):
+        expressions[f"a{place}"] = table[column].cast("int64").sum()
+    groups = prepared.group_expressions()
+    keys = {f"g{place}": expression for place, expression in enumerate(groups.values())}
+    grouped = table.group_by(**keys) if keys else table
+    found = fetch(grouped.aggregate(**expressions), prepared.label)
+    rows = found["rows"].to_numpy()
+    if not rows.sum():
+        raise nothing_selected(prepared)
+    labels = group_labels(found, list(groups))
+    audited = {reason: int(pc.sum(found[f"a{place}"]).as_py() or 0) for place, reason in enumerate(prepared.audits)}
+    frame = _tidy(prepared.metrics, planned, found, labels)
+    return frame, rows_report(prepared, int(rows.sum()), audited)
+
+
+def statistics_columns(stages: Sequence[Aggregator]) -> tuple[str, ...]:
+    """Return the order of the statistics' columns, for the percentiles and further columns that the stages make."""
+    points = tuple(column for stage in stages if isinstance(stage, Percentiles) for column in stage.columns)
+    further = tuple(stage.name for stage in stages if isinstance(stage, Custom))
+    return ("metric", "unit", "n", "missing", "mean", "std", "min", *points, "max", *further)
+
+
+def proportions(prepared: Prepared, confidence: float = 0.95) -> tuple[pd.DataFrame, RowsReport]:
+    """Return counts and rate of each pass/fail metric, with Wilson's interval."""
+    frame, report = aggregate(prepared, [Counts()])
+    n, successes = frame["n"].to_numpy(), frame["successes"].to_numpy()
+    lower, upper = wilson_interval(successes, n, confidence)
+    with np.errstate(invalid="ignore"):
+        rate = successes / n
+    frame = frame.assign(failures=n - successes, rate=rate, ci_lower=lower, ci_upper=upper)
+    return frame[[*prepared.groups, *COLUMNS["proportions"]]], report
+
+
+def distributions(
+    prepared: Prepared, columns: Sequence[str] | None, max_values: int
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Count how often each value of the describing columns occurs in each group.
+
+    Returns
+    -------
+    frame : pandas.DataFrame
+        A row per group, column and value; the most frequent value of each first.
+    meta : dict
+        Which columns were left out, and why.
+    """
+    schema, table = prepared.schema, prepared.table
+    taken = {column.name for column in prepared.groups.values() if column is not None}
+    if columns is None:
+        chosen = [
+            c
+            for c in schema.playing(*_DESCRIBED_BY)
+            if c.name not in taken and c.kind in (Kind.TEXT, Kind.BOOLEAN, Kind.NUMBER)
+        ]
+        chosen += [c for c in schema.columns if c.metric is not None and c.metric.is_proportion]
+    else:
+        chosen = [schema.column(name) for name in columns]
+    if not chosen:
+        raise SchemaError(
+            "no column describes the observations by categories; name one: distributions(columns=['...'])"
+        )
+    texts = {f"c{place}": label_of(table[column.field]).cast("string") for place, column in enumerate(chosen)}
+    sizes = fetch(
+        table.aggregate(rows=table.count(), **{key: text.nunique() for key, text in texts.items()}), prepared.label
+    )
+    if not sizes["rows"][0].as_py():
+        raise nothing_selected(prepared)
+    size = {key: sizes[key][0].as_py() for key in texts}
+    skipped = {}
+    if columns is None:
+        for key, column in zip(texts, chosen, strict=True):
+            if not 0 < size[key] <= max_values:
+                skipped[column.name] = f"{size[key]:,} different values" if size[key] else "no value"
+    kept = {key: column for key, column in zip(texts, chosen, strict=True) if column.name not in skipped}
+    if not kept:
+        raise EmptySelectionError(f"every describing column has no value or more than {max_values} of them: {skipped}")
+    keys = {f"g{place}": expression for place, expression in enumerate(prepared.group_expressions().values())}
+    long = table.select(**keys, **{key: texts[key] for key in kept}).pivot_longer(
+        list(kept), names_to="column", values_to="value"
+    )
+    present = long.filter(long.value.notnull())
+    counted = fetch(present.group_by([*keys, "column", "value"]).aggregate(count=present.count()), prepared.label)
+    frame = group_labels(counted, list(prepared.groups))
+    names = list(prepared.groups)
+    frame["column"] = [kept[key].name for key in counted["column"].to_pylist()]
+    frame["value"] = pd.array(counted["value"].to_pylist(), dtype="str")
+    frame["count"] = counted["count"].to_numpy()
+    by = frame.groupby([*names, "column"], sort=False, observed=True)["count"]
+    frame["total_values"], frame["unique_values"] = by.transform("sum"), by.transform("size")
+    frame["percentage"] = 100.0 * frame["count"] / frame["total_values"]
+    order = pd.Categorical(frame["column"], [column.name for column in kept.values()])
+    frame = frame.assign(__order=order.codes).sort_values(
+        [*names, "__order", "count", "value"], ascending=[True] * (len(names) + 1) + [False, True]
+    )
+    return frame[[*names, *COLUMNS["distributions"]]].reset_index(drop=True), {"skipped": skipped}
+
+
+def group_labels(found: pa.Table, names: Sequence[str]) -> pd.DataFrame:
+    """Return the grouping columns of a result; what is missing is called "unknown"."""
+    labels = {}
+    for place, name in enumerate(names):
+        column = found[f"g{place}"]
+        values = column.to_pandas()
+        if pd.api.types.is_string_dtype(values.dtype) or values.dtype == object:
+            values = values.astype("str").where(values.notna(), UNKNOWN).astype("str")
+        elif values.isna().any():
+            values = _as_text(values)
+        labels[name] = values
+    return pd.DataFrame(labels, index=range(found.num_rows))
+
+
+def _as_text(values: pd.Series[Any]) -> pd.Series[Any]:
+    whole = pd.api.types.is_float_dtype(values.dtype) and (values.dropna() % 1 == 0).all()
+    text = [
+        UNKNOWN if gone else str(int(value) if whole else value)
+        for value, gone in zip(values, values.isna(), strict=True)
+    ]
+    return pd.Series(text, dtype="str")
+
+
+def _tidy(
+    metrics: Sequence[Metric], planned: Sequence[_Planned], found: pa.Table, labels: pd.DataFrame
+) -> pd.DataFrame:
+    """Turn a wide result into a row per group and metric, groups in order."""
+    order = (
+        labels.sort_values(list(labels.columns), kind="stable").index.to_numpy()
+        if len(labels.columns)
+        else np.arange(len(labels))
+    )
+    rows = found["rows"].to_numpy()
+    count, width = len(labels), len(metrics)
+    values: dict[str, np.ndarray[Any, Any]] = {}
+    for plan in planned:
+        place = next(k for k, metric in enumerate(metrics) if metric is plan.metric)
+        for column, data in _unpacked(plan, found).items():
+            if column not in values:
+                empty: Any = 0 if column in ("n", "successes") else np.nan
+                values[column] = np.full((count, width), empty, dtype=np.int64 if empty == 0 else np.float64)
+            values[column][:, place] = data
+    repeated = labels.iloc[np.repeat(order, width)].reset_index(drop=True)
+    repeated["metric"] = pd.array(np.tile([metric.name for metric in metrics], count), dtype="str")
+    repeated["unit"] = pd.array(np.tile([metric.unit for metric in metrics], count), dtype="str")
+    for column, data in values.items():
+        repeated[column] = data[order].ravel()
+    repeated["missing"] = np.repeat(rows[order], width) - repeated["n"]
+    return repeated
+
+
+def _unpacked(plan: _Planned, found: pa.Table) -> dict[str, np.ndarray[Any, Any]]:
+    column = found[plan.key]
+    if isinstance(plan.columns, str):
+        return {plan.columns: column.to_numpy()}
+    return {name: pc.list_element(column, place).to_numpy() for place, name in enumerate(plan.columns)}

@@ -1,0 +1,484 @@
+"""Which observations don't belong to their cell: every one of them, with score, expected range and probability."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import ibis
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from aggrkit.errors import TooFewObservationsError, UnknownNameError
+from aggrkit.model.answer import COLUMNS, Answer
+from aggrkit.model.schema import DIMENSIONS, Column, Role
+from aggrkit.pipeline.aggregate import group_labels
+from aggrkit.pipeline.expressions import any_of, fetch, label_of, mean, quantiles
+from aggrkit.sources.observations import ROW
+from aggrkit.statistics.multiplicity import any_of_many
+from aggrkit.statistics.outliers import (
+    FEWEST,
+    MAD_TO_STD,
+    MEAN_DEVIATION_TO_STD,
+    choose_scale,
+    gesd,
+    max_zscore_pvalue,
+    robust_cut,
+    robust_pvalue,
+    zscore_needs,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from aggrkit.model.metric import Metric
+    from aggrkit.pipeline.preprocess import Prepared
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["METHODS", "SEVERITIES", "DetectAnomalies"]
+
+METHODS: Final = ("robust", "zscore", "iqr", "gesd")
+SEVERITIES: Final = ("good", "minor", "major", "critical")
+"""In order: odd on the good side, then how far beyond the cut on the bad side (1.5 times, 3 times)."""
+
+_DEFAULT_CUT: Final = {"zscore": 2.5, "iqr": 1.5}
+_CELL_ROLES: Final = (Role.MODEL, Role.HARDWARE, Role.TASK_TYPE, Role.CONDITION)
+_MOST: Final = 100_000
+_QUANTILES: Final = {"p10": 0.1, "q1": 0.25, "p50": 0.5, "q3": 0.75, "p90": 0.9}
+
+
+@dataclass(frozen=True)
+class DetectAnomalies:
+    """Flag the observations that don't belong to their cell.
+
+    A cell is a group and everything that like is compared with like by: model, hardware, task type and conditions.
+
+    Parameters
+    ----------
+    method : {"robust", "zscore", "iqr", "gesd"}, optional
+        How a value is scored.
+    alpha : float, optional
+        Chance of any false flag over all cells, if the data are clean ("robust" and "gesd").
+    threshold : float, optional
+        Cut on the score instead.
+    """
+
+    method: str = "robust"
+    alpha: float = 0.05
+    threshold: float | None = None
+    name: str = "anomalies"
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise UnknownNameError.of("method", self.method, METHODS)
+        if not 0 < self.alpha < 1:
+            raise ValueError(f"alpha is a chance between 0 and 1; got {self.alpha}")
+        if self.threshold is not None and (self.method == "gesd" or self.threshold <= 0):
+            raise ValueError("a threshold is a positive score; for method 'gesd' set alpha instead")
+
+    def __call__(self, answer: Answer, prepared: Prepared) -> Answer:
+        """Return the answer with the frame "anomalies"."""
+        metrics = [metric for metric in prepared.metrics if not metric.is_proportion]
+        if not metrics:
+            raise UnknownNameError(
+                "only pass/fail metrics were selected; a single pass or failure is no anomaly: compare() finds changed rates"
+            )
+        cells = _Cells.of(prepared, metrics)
+        tested = int(sum((cells.n(metric) >= self._fewest).sum() for metric in metrics))
+        flagged = [self._flag(cells, metric, max(tested, 1)) for metric in metrics]
+        frame = cells.collect([bounds for bounds in flagged if bounds is not None], self.method == "gesd")
+        numbers = pd.DataFrame({"row": frame.pop(ROW)})
+        too_few = {
+            metric.name: (int((cells.n(metric) < self._fewest).sum()), int(cells.n(metric).max(initial=0)))
+            for metric in metrics
+        }
+        return answer.with_frame("anomalies_rows", numbers).with_frame(
+            "anomalies",
+            frame,
+            method=self.method,
+            alpha=self.alpha,
+            threshold=self.threshold or _DEFAULT_CUT.get(self.method),
+            cells_tested=tested,
+            cells_by=[column.name for column in cells.keys],
+            needs=self._fewest,
+            too_few=too_few,
+            scales={metric.name: cells.scale(metric) for metric in metrics}
+            if self.method in ("robust", "gesd")
+            else {},
+        )
+
+    @property
+    def _fewest(self) -> int:
+        """Smallest cell that the method can say anything of."""
+        if self.method == "zscore":
+            return zscore_needs(self.threshold or _DEFAULT_CUT["zscore"])
+        return FEWEST
+
+    def _flag(self, cells: _Cells, metric: Metric, tested: int) -> _Bounds | None:
+        n = cells.n(metric)
+        usable = n >= self._fewest
+        if not usable.any():
+            return None
+        if self.method == "zscore":
+            cut = np.full(len(n), self.threshold or _DEFAULT_CUT["zscore"])
+            return _Bounds.around(
+                metric, cells.of_metric(metric, "mean"), cells.of_metric(metric, "std"), cut, n, usable, tested
+            )
+        if self.method == "iqr":
+            return _tukey(cells, metric, self.threshold or _DEFAULT_CUT["iqr"], usable, tested)
+        if self.method == "gesd":
+            return _rosner(cells, metric, self.alpha, usable, tested)
+        chance = -np.expm1(np.log1p(-self.alpha) / tested)
+        cut = np.full(len(n), self.threshold) if self.threshold is not None else robust_cut(n, chance)
+        parts = []
+        for scale in ("raw", "log") if cells.scale(metric) == "both" else (cells.scale(metric),):
+            centre, width = cells.robust(metric, scale)
+            parts.append(_Bounds.around(metric, centre, width, cut, n, usable, tested, log=scale == "log", robust=True))
+        return parts[0] if len(parts) == 1 else parts[0].and_also(parts[1])
+
+
+@dataclass(frozen=True)
+class _Bounds:
+    """Where the values of a metric are expected, per cell, and how to score one that lies outside."""
+
+    metric: Metric
+    lower: Floats
+    upper: Floats
+    centre: Floats
+    width: Floats
+    cut: Floats
+    n: Floats
+    tested: int
+    log: bool = False
+    robust: bool = False
+    other: _Bounds | None = None
+    rows: dict[int, tuple[float, float]] | None = None
+
+    @classmethod
+    def around(
+        cls,
+        metric: Metric,
+        centre: Floats,
+        width: Floats,
+        cut: Floats,
+        n: Floats,
+        usable: NDArray[np.bool_],
+        tested: int,
+        log: bool = False,
+        robust: bool = False,
+    ) -> _Bounds:
+        """Expect values within `cut` widths of the centre; in cells that can't be tested, everywhere."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            lower, upper = centre - cut * width, centre + cut * width
+            if log:
+                lower, upper = np.exp(lower), np.exp(upper)
+        known = usable & np.isfinite(centre) & (width > 0)
+        return cls(
+            metric,
+            np.where(known, lower, -np.inf),
+            np.where(known, upper, np.inf),
+            centre,
+            width,
+            cut,
+            n,
+            tested,
+            log,
+            robust,
+        )
+
+    def and_also(self, other: _Bounds) -> _Bounds:
+        """Flag only what both flag."""
+        return _Bounds(
+            self.metric,
+            np.minimum(self.lower, other.lower),
+            np.maximum(self.upper, other.upper),
+            self.centre,
+            self.width,
+            self.cut,
+            self.n,
+            self.tested,
+            self.log,
+            self.robust,
+            other,
+        )
+
+    def score(self, value: Floats, cell: NDArray[np.intp]) -> tuple[Floats, Floats]:
+        """Return signed score and p-value of values that were flagged."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            place = np.log(np.maximum(value, 5e-324)) if self.log else value
+            score = (place - self.centre[cell]) / self.width[cell]
+        if self.robust:
+            pvalue = robust_pvalue(np.abs(score), self.n[cell])
+        else:
+            pvalue = np.array([max_zscore_pvalue(abs(s), int(k)) for s, k in zip(score, self.n[cell], strict=True)])
+        if self.other is not None:
+            second, likelier = self.other.score(value, cell)
+            score = np.where(likelier > pvalue, second, score)
+            pvalue = np.maximum(pvalue, likelier)
+        return score, pvalue
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The cells of a selection, with what was measured of each."""
+
+    prepared: Prepared
+    keys: Sequence[Column]
+    table: ibis.Table
+    found: pa.Table
+    places: dict[str, int]
+    memo: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, prepared: Prepared, metrics: Sequence[Metric]) -> _Cells:
+        """Measure all cells and metrics in one scan."""
+        schema, table = prepared.schema, prepared.table
+        grouped = [column for column in prepared.groups.values() if column is not None]
+        names = {column.name for column in grouped} | {metric.name for metric in metrics}
+        keys = [*grouped, *(column for column in schema.playing(*_CELL_ROLES) if column.name not in names)]
+        keyed = table.mutate(**{f"k{place}": label_of(table[column.field]) for place, column in enumerate(keys)})
+        expressions: dict[str, ibis.Value] = {}
+        for place, metric in enumerate(metrics):
+            values = keyed[prepared.field(metric)]
+            expressions |= {
+                f"n{place}": values.count(),
+                f"mean{place}": mean(values),
+                f"std{place}": values.std(how="sample"),
+                f"min{place}": values.min(),
+                f"q{place}": quantiles(values, list(_QUANTILES.values())),
+            }
+        by = [f"k{place}" for place in range(len(keys))]
+        cells = keyed.group_by(by).aggregate(**expressions) if by else keyed.aggregate(**expressions)
+        found = fetch(cells, prepared.label)
+        return cls(prepared, keys, keyed, found, {metric.name: place for place, metric in enumerate(metrics)})
+
+    def n(self, metric: Metric) -> Floats:
+        """Return the number of values of each cell."""
+        return self.of_metric(metric, "n")
+
+    def of_metric(self, metric: Metric, name: str) -> Floats:
+        """Return one measure of each cell."""
+        place = self.places[metric.name]
+        if name in _QUANTILES:
+            column = pa.compute.list_element(self.found[f"q{place}"], list(_QUANTILES).index(name))
+        else:
+            column = self.found[f"{name}{place}"]
+        return np.asarray(column.to_numpy(), dtype=np.float64)
+
+    def scale(self, metric: Metric) -> str:
+        """Return the scale on which the clean values of a metric look symmetric."""
+        smallest = self.of_metric(metric, "min")
+        positive = bool((smallest[np.isfinite(smallest)] > 0).all())
+        p10, p50, p90 = (self.of_metric(metric, name) for name in ("p10", "p50", "p90"))
+        return choose_scale(p10, p50, p90, self.n(metric), positive)
+
+    def robust(self, metric: Metric, scale: str) -> tuple[Floats, Floats]:
+        """Return median and robust standard deviation of each cell, from the MAD, or where that is 0 the mean deviation."""
+        key = f"{metric.name}:{scale}"
+        if key not in self.memo:
+            median = self.of_metric(metric, "p50")
+            centre = np.log(median) if scale == "log" else median
+            joined = self._beside({"centre": centre})
+            values = joined[self.prepared.field(metric)]
+            deviation = ((values.ln() if scale == "log" else values) - joined["centre"]).abs()
+            spread = fetch(
+                joined.mutate(deviation=deviation)
+                .group_by("cell")
+                .aggregate(mad=ibis._.deviation.quantile(0.5), average=ibis._.deviation.mean()),
+                self.prepared.label,
+            )
+            mad, average = np.full((2, self.found.num_rows), np.nan)
+            mad[spread["cell"].to_numpy()] = spread["mad"].to_numpy()
+            average[spread["cell"].to_numpy()] = spread["average"].to_numpy()
+            rounding = 8 * np.finfo(float).eps * np.maximum(np.abs(centre), 1e-300)
+            width = np.where(mad > rounding, mad * MAD_TO_STD, average * MEAN_DEVIATION_TO_STD)
+            self.memo[key] = centre, np.where(width > rounding, width, 0.0)
+        centre, width = self.memo[key]
+        return centre, width
+
+    def values(self, metric: Metric, usable: NDArray[np.bool_]) -> tuple[NDArray[np.intp], Floats, NDArray[np.int64]]:
+        """Return cell, value and row number of every value in the cells that can be tested."""
+        joined = self._beside({"usable": usable})
+        column = joined[self.prepared.field(metric)]
+        rows = fetch(
+            joined.filter(joined["usable"], column.notnull()).select(joined["cell"], value=column, row=joined[ROW]),
+            self.prepared.label,
+        )
+        return rows["cell"].to_numpy(), rows["value"].to_numpy(), rows["row"].to_numpy()
+
+    def collect(self, flagged: Sequence[_Bounds], by_row: bool) -> pd.DataFrame:
+        """Fetch what lies outside, and describe each observation."""
+        schema = self.prepared.schema
+        shown = self._described()
+        bounds = {f"lower{k}": b.lower for k, b in enumerate(flagged)} | {
+            f"upper{k}": b.upper for k, b in enumerate(flagged)
+        }
+        identity = schema.role(Role.RESULT_ID)
+        parts = []
+        if flagged:
+            joined = self._beside(bounds)
+            outside = [
+                (joined[self.prepared.field(b.metric)] < joined[f"lower{k}"])
+                | (joined[self.prepared.field(b.metric)] > joined[f"upper{k}"])
+                for k, b in enumerate(flagged)
+            ]
+            chosen = {f"v{k}": joined[self.prepared.field(b.metric)] for k, b in enumerate(flagged)}
+            described = {f"d{k}": joined[column.field] for k, column in enumerate(shown)}
+            number = {"identity": joined[identity.field]} if identity is not None else {}
+            test = any_of(outside)
+            if by_row:
+                wanted = sorted({row for b in flagged for row in b.rows or {}})
+                test = joined[ROW].isin(wanted) if wanted else ibis.literal(False)
+            rows = fetch(
+                joined.filter(test)
+                .select(joined["cell"], row=joined[ROW], **chosen, **described, **number)
+                .limit(_MOST),
+                self.prepared.label,
+            )
+            parts = [self._lines(b, k, rows, shown) for k, b in enumerate(flagged)]
+        names = [
+            *self.prepared.groups,
+            *COLUMNS["anomalies"],
+            *(column.name for column in shown if column.name not in self.prepared.groups),
+            ROW,
+        ]
+        filled = [part for part in parts if len(part)]
+        if not filled:
+            return _no_lines(names)
+        frame = pd.concat(filled, ignore_index=True)
+        order = (
+            frame.assign(__size=frame["score"].abs())
+            .sort_values(["pvalue_adjusted", "__size"], ascending=[True, False])
+            .index
+        )
+        return frame.loc[order, names].reset_index(drop=True)
+
+    def _described(self) -> list[Column]:
+        """Return the columns that describe an observation: dimensions, time and conditions that have a value."""
+        wanted = (*DIMENSIONS, Role.TIMESTAMP, Role.CONDITION, Role.REPEAT)
+        taken = {c.name for c in self.prepared.groups.values() if c is not None} & set(self.prepared.groups)
+        return [column for column in self.prepared.schema.playing(*wanted) if column.name not in taken]
+
+    def _lines(self, bounds: _Bounds, place: int, rows: pa.Table, shown: Sequence[Column]) -> pd.DataFrame:
+        value = rows[f"v{place}"].to_numpy().astype(np.float64)
+        cell = rows["cell"].to_numpy()
+        number = rows["row"].to_numpy()
+        if bounds.rows is not None:
+            out = np.array([row in bounds.rows for row in number], dtype=bool)
+        else:
+            out = (value < bounds.lower[cell]) | (value > bounds.upper[cell])
+        value, cell, number = value[out], cell[out], number[out]
+        if bounds.rows is not None:
+            pairs = [bounds.rows[row] for row in number]
+            score, pvalue = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
+        else:
+            score, pvalue = bounds.score(value, cell)
+        taken = rows.filter(pa.array(out))
+        frame = self._groups_of(cell)
+        frame["metric"] = bounds.metric.name
+        frame["observation"] = self._labels(taken, number)
+        frame["value"], frame["score"] = value, score
+        frame["lower"], frame["upper"] = bounds.lower[cell], bounds.upper[cell]
+        high = value > bounds.upper[cell] if bounds.rows is None else score > 0
+        frame["direction"] = np.where(high, "high", "low")
+        frame["severity"] = _severity(np.abs(score), bounds.cut[cell], np.where(high, 1, -1) * bounds.metric.sign)
+        frame["pvalue"], frame["pvalue_adjusted"] = pvalue, any_of_many(pvalue, bounds.tested)
+        for k, column in enumerate(shown):
+            frame[column.name] = taken[f"d{k}"].to_pandas().to_numpy()
+        frame[ROW] = number
+        return frame.astype({"metric": "str", "direction": "str"})
+
+    def _labels(self, taken: pa.Table, number: NDArray[np.int64]) -> Any:
+        if "identity" in taken.column_names:
+            return taken["identity"].to_pandas().to_numpy()
+        labels = self.prepared.observations.labels
+        return (
+            number
+            if labels is None
+            else np.asarray(labels(number).to_flat_index() if len(number) else [], dtype=object)
+        )
+
+    def _groups_of(self, cell: NDArray[np.intp]) -> pd.DataFrame:
+        renamed = {}
+        for place, column in enumerate(self.prepared.groups.values()):
+            source = None if column is None else next(k for k, key in enumerate(self.keys) if key.name == column.name)
+            renamed[f"g{place}"] = (
+                pa.nulls(self.found.num_rows, pa.string()) if source is None else self.found[f"k{source}"]
+            )
+        labels = group_labels(pa.table(renamed) if renamed else self.found, list(self.prepared.groups))
+        return labels.iloc[cell].reset_index(drop=True)
+
+    def _beside(self, columns: dict[str, Any]) -> ibis.Table:
+        """Return the rows with something of their cell beside them."""
+        data = {f"__{name}": self.found[name] for name in self.found.column_names if name.startswith("k")}
+        data |= {"cell": pa.array(np.arange(self.found.num_rows, dtype=np.int64))}
+        data |= {name: pa.array(values) for name, values in columns.items()}
+        cells = ibis.memtable(pa.table(data))
+        by = [name for name in self.found.column_names if name.startswith("k")]
+        if not by:
+            return self.table.cross_join(cells)
+        return self.table.join(cells, [self.table[name].identical_to(cells[f"__{name}"]) for name in by])
+
+
+_NUMBERS: Final = ("value", "score", "lower", "upper", "pvalue", "pvalue_adjusted")
+
+
+def _tukey(cells: _Cells, metric: Metric, fences: float, usable: NDArray[np.bool_], tested: int) -> _Bounds:
+    """Expect values within `fences` interquartile ranges of the quartiles."""
+    q1, q3, median = (cells.of_metric(metric, name) for name in ("q1", "q3", "p50"))
+    width = (q3 - q1) / 2 * MAD_TO_STD
+    known = usable & (width > 0)
+    lower, upper = np.where(known, q1 - fences * (q3 - q1), -np.inf), np.where(known, q3 + fences * (q3 - q1), np.inf)
+    cut = np.full(len(q1), (0.5 + fences) * 2 / MAD_TO_STD)
+    return _Bounds(metric, lower, upper, median, width, cut, cells.n(metric), tested, robust=True)
+
+
+def _rosner(cells: _Cells, metric: Metric, alpha: float, usable: NDArray[np.bool_], tested: int) -> _Bounds:
+    """Test each cell by generalized ESD, on the scale on which it is symmetric, or on both."""
+    cell, value, row = cells.values(metric, usable)
+    order = np.argsort(cell, kind="stable")
+    edges = np.flatnonzero(np.diff(cell[order])) + 1
+    scale = cells.scale(metric)
+    chance = -np.expm1(np.log1p(-alpha) / tested)
+    n = cells.n(metric)
+    lower, upper = np.full(len(n), -np.inf), np.full(len(n), np.inf)
+    rows: dict[int, tuple[float, float]] = {}
+    for members in np.split(order, edges) if len(order) else []:
+        where = int(cell[members[0]])
+        results = []
+        for log in (True, False) if scale == "both" else (scale == "log",):
+            data = np.log(value[members]) if log else value[members]
+            try:
+                found = gesd(data, chance, max_outliers=min(max(1, len(members) // 4), 50, len(members) - 3))
+            except TooFewObservationsError:
+                continue
+            ends = np.exp([found.lower, found.upper]) if log else np.array([found.lower, found.upper])
+            results.append(
+                (dict(zip(found.places.tolist(), zip(found.scores, found.pvalues, strict=True), strict=True)), ends)
+            )
+        if not results:
+            continue
+        lower[where] = min(ends[0] for _, ends in results)
+        upper[where] = max(ends[1] for _, ends in results)
+        for place in set.intersection(*(set(found) for found, _ in results)):
+            score, pvalue = max((found[place] for found, _ in results), key=lambda pair: pair[1])
+            rows[int(row[members[place]])] = (float(score), float(pvalue))
+    cut = np.array([max(robust_cut(max(size, FEWEST), chance), 1e-9) for size in n])
+    return _Bounds(metric, lower, upper, lower, lower, cut, n, tested, rows=rows)
+
+
+def _no_lines(names: Sequence[str]) -> pd.DataFrame:
+    dtypes = dict.fromkeys(_NUMBERS, "float64") | {ROW: "int64"}
+    empty = pd.DataFrame({name: pd.Series(dtype=dtypes.get(name, "str")) for name in names})
+    empty["severity"] = pd.Categorical([], categories=list(SEVERITIES), ordered=True)
+    return empty
+
+
+def _severity(score: Floats, cut: Floats, sense: NDArray[np.int_]) -> pd.Categorical:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        level = 1 + np.digitize(score / cut, [1.5, 3.0])
+    return pd.Categorical.from_codes(np.where(sense > 0, 0, level), categories=list(SEVERITIES), ordered=True)

@@ -1,0 +1,150 @@
+"""The Ibis expressions that the stages are made of: the one place that knows how an engine says a thing."""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import and_, or_
+from typing import TYPE_CHECKING, Any, Final
+
+import ibis
+import pandas as pd
+
+from aggrkit.errors import UnknownNameError
+from aggrkit.model.schema import FAIL_WORDS, PASS_WORDS, Column, Kind
+from aggrkit.sources.engine import reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import pyarrow as pa
+
+    from aggrkit.model.metric import Metric
+
+__all__ = [
+    "all_of",
+    "any_of",
+    "as_number",
+    "as_time",
+    "fetch",
+    "is_among",
+    "label_of",
+    "mean",
+    "quantiles",
+    "row_hash",
+    "valid",
+]
+
+LARGEST: Final = 1.7976931348623157e308
+_EPOCH_UNITS: Final = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"))
+
+
+@ibis.udf.agg.builtin(name="favg", signature=(("float64",), "float64"))
+def _compensated_mean(values: float) -> float:  # type: ignore[empty-body]
+    """DuckDB's mean with Kahan's summation, as exact as numpy's pairwise one."""
+
+
+def fetch(expression: ibis.Table, label: str) -> pa.Table:
+    """Run a query; what the engine can't read becomes a `SourceError`."""
+    with reading(label):
+        return expression.to_pyarrow()
+
+
+def mean(column: ibis.Column) -> ibis.Scalar:
+    """Return the mean, summed with compensation where the engine offers it."""
+    if column.get_backend().name == "duckdb":
+        return _compensated_mean(column)
+    return column.mean()
+
+
+def quantiles(column: ibis.Column, probabilities: Sequence[float]) -> ibis.Scalar:
+    """Return quantiles with linear interpolation (numpy's default), all in one call."""
+    return column.quantile(list(probabilities))
+
+
+def as_number(column: ibis.Column, described: Column) -> ibis.Column:
+    """Return a metric's column as float64; what can't be read as a number is null."""
+    dtype = column.type()
+    if dtype.is_string():
+        number = column.try_cast("float64")
+        if described.kind is Kind.BOOLEAN or (described.metric is not None and described.metric.is_proportion):
+            word = column.strip().lower()
+            return ibis.cases((word.isin(PASS_WORDS), 1.0), (word.isin(FAIL_WORDS), 0.0), else_=number)
+        return number
+    return column.cast("float64") if not dtype.is_float64() else column
+
+
+def valid(number: ibis.Column, metric: Metric) -> ibis.BooleanColumn:
+    """Say where a value is possible: finite (NaN, infinity and null are not, on every engine) and within its bounds."""
+    if metric.is_proportion:
+        return number.isin([0.0, 1.0])
+    lower = -LARGEST if metric.minimum is None else metric.minimum
+    upper = LARGEST if metric.maximum is None else metric.maximum
+    return (number >= lower) & (number <= upper)
+
+
+def as_time(column: ibis.Column) -> ibis.Column:
+    """Return a time column as timestamps in UTC without a zone; numbers are seconds (or ms, us, ns) since 1970."""
+    dtype = column.type()
+    if dtype.is_string():
+        return column.try_cast("timestamp('UTC')").cast("timestamp")
+    if dtype.is_numeric():
+        number = column.cast("float64")
+        scaled = ibis.cases(
+            *(
+                (number.abs() >= least, number / 10**power)
+                for (least, _), power in zip(_EPOCH_UNITS, (9, 6, 3), strict=True)
+            ),
+            else_=number,
+        )
+        return (scaled * 1e3).round().cast("int64").as_timestamp("ms").cast("timestamp")
+    return column.cast("timestamp")
+
+
+def label_of(column: ibis.Column) -> ibis.Column:
+    """Return a grouping column in which an empty string is missing."""
+    return column.nullif("") if column.type().is_string() else column
+
+
+def is_among(column: ibis.Column, described: Column, values: Iterable[Any]) -> ibis.BooleanColumn:
+    """Say where a column has one of the values; None stands for missing.
+
+    Raises
+    ------
+    UnknownNameError
+        If a value can't be one of this column.
+    """
+    wanted = list(values)
+    present = [_literal(value, described) for value in wanted if value is not None]
+    tests = [column.isin(present)] if present else []
+    if None in wanted:
+        tests.append(label_of(column).isnull())
+    return any_of(tests)
+
+
+def row_hash(table: ibis.Table, columns: Sequence[str]) -> ibis.Column:
+    """Return a 64-bit hash of a row: equal rows, missing values included, have equal ones."""
+    return ibis.struct({f"f{place}": table[name] for place, name in enumerate(columns)}).hash()
+
+
+def all_of(tests: Iterable[ibis.BooleanValue]) -> ibis.BooleanValue:
+    """Return whether all tests hold."""
+    return reduce(and_, tests, ibis.literal(True))
+
+
+def any_of(tests: Iterable[ibis.BooleanValue]) -> ibis.BooleanValue:
+    """Return whether any test holds."""
+    return reduce(or_, tests, ibis.literal(False))
+
+
+def _literal(value: Any, described: Column) -> Any:
+    try:
+        if described.kind is Kind.NUMBER and not described.text:
+            return float(value)
+        if described.kind is Kind.BOOLEAN and not described.text:
+            return {"true": True, "false": False, "1": True, "0": False}[str(value).casefold()]
+        if described.kind is Kind.TIME:
+            return pd.Timestamp(value)
+    except (ValueError, KeyError, TypeError) as error:
+        message = f"the column {described.name!r} holds {described.kind.value}s; {value!r} can't be one of them"
+        raise UnknownNameError(message, name=str(value)) from error
+    return str(value)

@@ -1,0 +1,115 @@
+"""Like with like: which columns two sides are matched on, and which changed with the sides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from aggrkit.model.schema import Column, Kind, Role
+from aggrkit.pipeline.expressions import fetch, label_of
+from aggrkit.pipeline.sides import SIDE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import ibis
+    import pandas as pd
+
+    from aggrkit.pipeline.preprocess import Prepared
+
+__all__ = ["Matching", "find_matching", "information", "worth_matching"]
+
+_ALWAYS: Final = (Role.MODEL, Role.HARDWARE, Role.TASK_TYPE, Role.RESULT_TYPE, Role.CONDITION)
+_IF_IT_PAYS: Final = (Role.WORKER, Role.ATTRIBUTE)
+_MOST_VALUES: Final = 2000
+_SHARED_ENOUGH: Final = 0.9
+_INFORMATION_KEPT: Final = 0.8
+
+
+@dataclass(frozen=True)
+class Matching:
+    """What sides have in common.
+
+    Parameters
+    ----------
+    on : sequence of Column
+        Matched on: model, hardware, task type and conditions of which both sides share values.
+    perhaps : sequence of Column
+        Worker and attributes that both sides share, matched on if that leaves enough to compare.
+    differing : sequence of Column
+        What can't be matched on and differs between the sides somewhere: a hidden dimension, perhaps.
+    """
+
+    on: Sequence[Column]
+    perhaps: Sequence[Column]
+    differing: Sequence[Column]
+
+
+def find_matching(prepared: Prepared, marked: ibis.Table, skip: set[str], versions_differ: bool) -> Matching:
+    """Look at every column that describes the test, and say how the sides share its values.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        The selection.
+    marked : ibis.Table
+        Its rows, marked by side.
+    skip : set of str
+        Columns that are grouped by, or tell the sides apart.
+    versions_differ : bool
+        Whether versions that differ are worth a warning.
+    """
+    roles = (*_ALWAYS, *_IF_IT_PAYS, *((Role.VERSION,) if versions_differ else ()))
+    kinds = (Kind.TEXT, Kind.NUMBER, Kind.BOOLEAN)
+    columns = [c for c in prepared.schema.playing(*roles) if c.name not in skip and c.kind in kinds]
+    if not columns:
+        return Matching((), (), ())
+    texts = {f"c{k}": label_of(marked[c.field]).cast("string") for k, c in enumerate(columns)}
+    sizes = fetch(marked.aggregate(**{key: text.nunique() for key, text in texts.items()}), prepared.label)
+    usable = {
+        key: column
+        for key, column in zip(texts, columns, strict=True)
+        if sizes[key][0].as_py() + _some_missing(column) > 1 and sizes[key][0].as_py() <= _MOST_VALUES
+    }
+    if not usable:
+        return Matching((), (), ())
+    chosen = marked.select(marked[SIDE], **{key: texts[key].fill_null("") for key in usable})
+    long = chosen.pivot_longer(list(usable), names_to="column", values_to="value")
+    counts = fetch(long.group_by(["column", "value", SIDE]).aggregate(n=long.count()), prepared.label).to_pandas()
+    on, perhaps, differing = [], [], []
+    for key, column in usable.items():
+        table = counts[counts["column"] == key].pivot_table(index="value", columns=SIDE, values="n", fill_value=0)
+        if len(table) < 2:
+            continue
+        shared = table[(table > 0).all(axis=1)].sum() / table.sum()
+        if column.role in _ALWAYS and shared.max() > 0:
+            on.append(column)
+        elif column.role in _IF_IT_PAYS and shared.min() >= _SHARED_ENOUGH:
+            perhaps.append(column)
+        else:
+            differing.append(column)
+    return Matching(on, perhaps, differing)
+
+
+def information(units: pd.DataFrame, keys: list[str]) -> float:
+    """Return how much a comparison within strata can tell: the sum of n1 n2 / (n1 + n2)."""
+    sizes = units.groupby([*keys, SIDE], dropna=False, observed=True).size().unstack(SIDE, fill_value=0)
+    if sizes.shape[1] < 2:
+        return 0.0
+    baseline, current = sizes[0], sizes[1]
+    return float((baseline * current / (baseline + current)).sum())
+
+
+def worth_matching(units: pd.DataFrame, keys: list[str], perhaps: list[str]) -> list[str]:
+    """Return those of the optional columns that can be matched on without losing much of what the data tell."""
+    chosen: list[str] = []
+    most = information(units, keys)
+    for column in perhaps:
+        if information(units, [*keys, *chosen, column]) >= _INFORMATION_KEPT * most:
+            chosen.append(column)
+    return chosen
+
+
+def _some_missing(column: Column) -> int:
+    """Count a possible group of missing values; a column with one value and gaps may still tell rows apart."""
+    return 1 if column.kind is not Kind.OTHER else 0

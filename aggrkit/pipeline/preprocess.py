@@ -1,0 +1,404 @@
+"""The first phase: which rows and values count. Each stage says what it took out, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Protocol
+
+import ibis
+
+from aggrkit.errors import EmptySelectionError, SchemaError, UnknownNameError, did_you_mean, listed
+from aggrkit.model.answer import RowsReport
+from aggrkit.model.metric import NORMALIZED, Metric
+from aggrkit.model.schema import Column, Kind, Role
+from aggrkit.model.selection import LEVELS
+from aggrkit.pipeline.expressions import all_of, as_number, as_time, fetch, is_among, label_of, row_hash, valid
+from aggrkit.sources.observations import ROW, Observations
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aggrkit.model.schema import Schema
+    from aggrkit.model.selection import Selection
+
+__all__ = [
+    "UNKNOWN",
+    "Duplicates",
+    "Invalid",
+    "Normalise",
+    "Prepared",
+    "Preprocessor",
+    "audit",
+    "nothing_selected",
+    "rows_report",
+    "select",
+]
+
+UNKNOWN: Final = "unknown"
+_HARDWARE_INDEPENDENT: Final = frozenset(
+    {"batch_size", "precision", "dtype", "test_case", "test_name", "test", "benchmark"}
+)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The rows that passed a selection, between two stages.
+
+    Parameters
+    ----------
+    table : ibis.Table
+        The rows.
+    schema : Schema
+        The roles of their columns.
+    selection : Selection
+        What was asked.
+    groups : mapping of str to Column or None
+        Name in the answer to the column that is grouped by; None where no column plays that role.
+    metrics : tuple of Metric
+        What is measured, as asked for.
+    label : str
+        What the source is called in messages.
+    observations : Observations
+        Where the rows come from.
+    selected : ibis.Table
+        The rows that passed the filters, before any stage.
+    audits : mapping of str to str
+        Reason to the column that says whether a row (or one of its values) was taken out for it; counted in the scan
+        of the aggregates.
+    rows_out : mapping of str to int
+        Reason to rows that were taken out, where that is known already.
+    notes : tuple of str
+        What else a reader should know.
+    """
+
+    table: ibis.Table
+    schema: Schema
+    selection: Selection
+    groups: Mapping[str, Column | None]
+    metrics: tuple[Metric, ...]
+    label: str
+    observations: Observations
+    selected: ibis.Table
+    audits: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    rows_out: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    notes: tuple[str, ...] = ()
+
+    def values(self, metric: Metric) -> ibis.Column:
+        """Return the values of a metric: numbers, null where missing or invalid."""
+        return self.table[self.field(metric)]
+
+    def field(self, metric: Metric) -> str:
+        """Return the name under which the table has a metric."""
+        return next(column.field for column in self.schema.columns if column.name == metric.name)
+
+    def group_expressions(self) -> dict[str, ibis.Value]:
+        """Return what rows are grouped by, under the names of the answer."""
+        return {
+            name: ibis.literal(UNKNOWN) if column is None else label_of(self.table[column.field])
+            for name, column in self.groups.items()
+        }
+
+
+class Preprocessor(Protocol):
+    """A stage of the first phase: rows in, rows out."""
+
+    @property
+    def name(self) -> str:
+        """Name of the stage, as errors and reports call it."""
+        ...
+
+    def __call__(self, prepared: Prepared) -> Prepared:
+        """Return the rows with the stage applied; nothing is changed in place."""
+        ...
+
+
+def select(observations: Observations, selection: Selection, condition: object = None) -> Prepared:
+    """Apply filters and time range, and find the columns that a selection names.
+
+    Parameters
+    ----------
+    observations : Observations
+        All rows.
+    selection : Selection
+        What is asked.
+    condition : Ibis expression, optional
+        A further filter, on the columns of the relation.
+
+    Raises
+    ------
+    UnknownNameError
+        For a column, metric or value that can't be.
+    """
+    schema = observations.schema
+    table = observations.table
+    moment = schema.role(Role.TIMESTAMP)
+    if moment is not None:
+        table = table.mutate(**{moment.field: as_time(table[moment.field])})
+    tests = [is_among(table[column.field], column, values) for column, values in _filters(schema, selection)]
+    if selection.time_range is not None:
+        if moment is None:
+            raise UnknownNameError.of(
+                "role", "timestamp", schema.names, "A time range needs a time column: df.aggr(timestamp='...')."
+            )
+        start, end = selection.time_range.start, selection.time_range.end
+        time = table[moment.field]
+        tests += [time >= start] if start is not None else []
+        tests += [time <= end] if end is not None else []
+    if tests:
+        table = table.filter(all_of(tests))
+    if condition is not None:
+        table = table.filter(condition)
+    prepared = Prepared(
+        table=table,
+        schema=schema,
+        selection=selection,
+        groups=MappingProxyType(_groups(schema, selection)),
+        metrics=_metrics(schema, selection),
+        label=observations.label,
+        observations=observations,
+        selected=table,
+    )
+    missing = [name for name, column in prepared.groups.items() if column is None]
+    notes = tuple(
+        f"no column was recognised as {name}: all observations are in the group {UNKNOWN!r}" for name in missing
+    )
+    return replace(prepared, notes=notes)
+
+
+def nothing_selected(prepared: Prepared) -> EmptySelectionError:
+    """Make the error for a selection that no row passes, saying which filter is at fault."""
+    table, schema = prepared.observations.table, prepared.schema
+    for column, values in _filters(schema, prepared.selection):
+        if fetch(table.filter(is_among(table[column.field], column, values)).limit(1), prepared.label).num_rows:
+            continue
+        held = fetch(table.select(value=table[column.field]).distinct().order_by("value").limit(1000), prepared.label)
+        choices = [str(value) for value in held["value"].to_pylist() if value is not None]
+        wanted = ", ".join(repr(value) for value in values)
+        hint = did_you_mean(str(values[0]), choices) if values else ""
+        return EmptySelectionError(f"no observation has {column.name} {wanted}; {hint} it holds: {listed(choices)}")
+    if prepared.selection.time_range is not None:
+        return EmptySelectionError(f"no observation passes the filters within {prepared.selection.time_range}")
+    return EmptySelectionError(f"{prepared.label} has no observation that passes all filters")
+
+
+@dataclass(frozen=True)
+class Invalid:
+    """Take out values that can't be: text, infinities, negative times, scores outside 0 to 1.
+
+    A value that is not possible is treated as missing and costs its cell, not its row; a row in which no metric is left
+    no longer counts as an observation of anything, and is reported.
+    """
+
+    name: str = "invalid"
+
+    def __call__(self, prepared: Prepared) -> Prepared:
+        """Return the rows with impossible values made null."""
+        table = prepared.table
+        schema = prepared.schema
+        needed = dict.fromkeys(
+            _source_of(metric, schema) if metric.name.startswith(NORMALIZED) else metric for metric in prepared.metrics
+        )
+        cleaned: dict[str, ibis.Value] = {}
+        audits = dict(prepared.audits)
+        for metric in needed:
+            column = _column_of(metric, schema)
+            raw = table[column.field]
+            number = as_number(raw, column)
+            possible = valid(number, metric)
+            shared = column.text and metric.is_proportion and column.field != metric.name
+            target = f"{column.field}__passed" if shared else column.field
+            cleaned[target] = ibis.ifelse(possible, number, ibis.null("float64"))
+            audit_column = f"__audit{len(audits)}"
+            cleaned[audit_column] = _was_impossible(raw, number, possible)
+            audits[f"{metric.name}: {_impossible(metric)}"] = audit_column
+            schema = _moved(schema, metric, target)
+        table = table.mutate(**cleaned)
+        audits["no metric has a value"] = "__audit_none"
+        nothing_left = all_of([table[_column_of(metric, schema).field].isnull() for metric in needed])
+        table = table.mutate(__audit_none=nothing_left)
+        return replace(prepared, table=table, schema=schema, audits=MappingProxyType(audits))
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Take out observations that are there twice; repeats are data and stay.
+
+    Two rows are the same observation if they have the same result id, or if they are equal in every column, the
+    time included. Where there is neither an id nor a time nothing tells a repeat from a duplicate: nothing is taken out,
+    and a note says so.
+    """
+
+    name: str = "duplicates"
+
+    def __call__(self, prepared: Prepared) -> Prepared:
+        """Return the rows without second copies."""
+        schema, table = prepared.schema, prepared.table
+        identity = schema.role(Role.RESULT_ID)
+        if identity is None and schema.role(Role.TIMESTAMP) is None:
+            note = (
+                "duplicates were not looked for: without a time or a result id a repeat can't be told from a duplicate"
+            )
+            return replace(prepared, notes=(*prepared.notes, note))
+        if identity is None and prepared.observations.unique:
+            return prepared
+        usable = [column for column in table.columns if column != ROW and not column.startswith("__")]
+        rows_out = dict(prepared.rows_out)
+        key = row_hash(table, usable)
+        table, rows_out["the same in every column"] = _first_of_each(table, key, prepared.label)
+        if identity is not None:
+            key = ibis.coalesce(table[identity.field].cast("string"), row_hash(table, usable).cast("string"))
+            table, rows_out[f"the same {identity.name}"] = _first_of_each(table, key, prepared.label)
+        found = {reason: count for reason, count in rows_out.items() if count}
+        return replace(prepared, table=table, rows_out=MappingProxyType(found))
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """Add ``normalized_<metric>``: how many times better than the reference, whatever the direction.
+
+    The reference is the median over the selection of the same model under the same conditions, on all hardware. A
+    missing or zero reference gives null for the rows that have it. Only what the selection asks for is computed.
+    """
+
+    name: str = "normalise"
+
+    def __call__(self, prepared: Prepared) -> Prepared:
+        """Return the rows with the normalised metrics that were asked for."""
+        wanted = [metric for metric in prepared.metrics if metric.name.startswith(NORMALIZED)]
+        table, schema = prepared.table, prepared.schema
+        keys = [column.field for column in _same_test(schema)]
+        for metric in wanted:
+            source = _source_of(metric, schema)
+            if source.sign == 0:
+                raise UnknownNameError.of(
+                    "metric",
+                    metric.name,
+                    [m.name for m in schema.metrics if m.sign],
+                    f"{source.name} can't be normalised, for it isn't known which way is better: "
+                    f"df.aggr(metrics={{{source.name!r}: 'lower'}}).",
+                )
+            value = table[_column_of(source, schema).field]
+            reference = value.median().over(group_by=keys)
+            ratio = reference / value.nullif(0.0) if source.sign < 0 else value / reference.nullif(0.0)
+            table = table.mutate(**{metric.name: ibis.ifelse(reference == 0.0, ibis.null("float64"), ratio)})
+            schema = schema.with_metric(metric, metric.name)
+        return replace(prepared, table=table, schema=schema)
+
+
+def rows_report(prepared: Prepared, selected: int, audited: Mapping[str, int]) -> RowsReport:
+    """Put together what the stages took out."""
+    whole = "no metric has a value"
+    cells = {reason: count for reason, count in audited.items() if count and reason != whole}
+    rows_out = dict(prepared.rows_out) | ({whole: audited[whole]} if audited.get(whole) else {})
+    return RowsReport(selected + sum(prepared.rows_out.values()), rows_out, cells, prepared.notes)
+
+
+def audit(prepared: Prepared) -> RowsReport:
+    """Count what the stages took out, in a scan of its own; raise where nothing was selected."""
+    counts = {f"a{place}": prepared.table[column].cast("int64").sum() for place, column in enumerate(prepared.audits.values())}
+    found = fetch(prepared.table.aggregate(rows=prepared.table.count(), **counts), prepared.label).to_pylist()[0]
+    if not found["rows"]:
+        raise nothing_selected(prepared)
+    audited = {reason: int(found[f"a{place}"] or 0) for place, reason in enumerate(prepared.audits)}
+    return rows_report(prepared, found["rows"], audited)
+
+
+def _filters(schema: Schema, selection: Selection) -> Sequence[tuple[Column, tuple[object, ...]]]:
+    found = [(schema.column(name, "filter"), values) for name, values in selection.where]
+    kind = schema.role(Role.RESULT_TYPE)
+    if selection.result_type is not None and kind is not None:
+        found.append((kind, (selection.result_type,)))
+    return found
+
+
+def _groups(schema: Schema, selection: Selection) -> dict[str, Column | None]:
+    if isinstance(selection.level, tuple):
+        return {name: schema.column(name) for name in selection.level}
+    found = {name: schema.role(name) for name in selection.columns}
+    if not any(found.values()):
+        roles = " or ".join(found)
+        said = ", ".join(f"{name}='...'" for name in found)
+        hints = [hint for name in found if (hint := did_you_mean(name, schema.names))]
+        message = (
+            f"no column was recognised as {roles}; {' '.join(hints)} say which it is: df.aggr({said}), or group by"
+        )
+        raise _no_such_role(message, schema)
+    return found
+
+
+def _no_such_role(message: str, schema: Schema) -> SchemaError:
+    """Make a schema error that lists the columns and the levels that would work."""
+    possible = [level for level, roles in LEVELS.items() if any(schema.role(role) for role in roles)]
+    levels = f"; levels that would work: {listed(possible)}" if possible else ""
+    return SchemaError(
+        f"{message} columns: level=[...] (level=[] makes one group of all). Columns: {listed(schema.names)}{levels}"
+    )
+
+
+def _metrics(schema: Schema, selection: Selection) -> tuple[Metric, ...]:
+    if selection.metrics is not None:
+        return tuple(schema.metric(name) for name in selection.metrics)
+    grouped = set(selection.columns)
+    found = tuple(metric for metric in schema.metrics if metric.name not in grouped)
+    if not found:
+        raise _no_such_role(
+            "no column was recognised as a metric; name them: df.aggr(metrics=['...']), not the", schema
+        )
+    return found
+
+
+def _column_of(metric: Metric, schema: Schema) -> Column:
+    return next(column for column in schema.columns if column.name == metric.name)
+
+
+def _source_of(metric: Metric, schema: Schema) -> Metric:
+    return schema.metric(metric.name.removeprefix(NORMALIZED))
+
+
+def _same_test(schema: Schema) -> Sequence[Column]:
+    return [
+        column
+        for column in schema.columns
+        if column.role in (Role.MODEL, Role.TASK_TYPE)
+        or (column.role is Role.CONDITION and column.name.casefold() in _HARDWARE_INDEPENDENT)
+    ]
+
+
+def _moved(schema: Schema, metric: Metric, target: str) -> Schema:
+    columns = tuple(
+        replace(column, field=target, metric=metric, role=Role.METRIC, text=False, kind=Kind.NUMBER)
+        if column.name == metric.name
+        else column
+        for column in schema.columns
+    )
+    return replace(schema, columns=columns)
+
+
+def _impossible(metric: Metric) -> str:
+    if metric.is_proportion:
+        return "neither passed nor failed"
+    if metric.minimum is not None and metric.maximum is not None:
+        return f"not a number from {metric.minimum:g} to {metric.maximum:g}"
+    return "not a finite number" if metric.minimum is None else "negative, or not a finite number"
+
+
+def _was_impossible(raw: ibis.Column, number: ibis.Column, possible: ibis.Value) -> ibis.Value:
+    """Say where a value was there and can't be; NaN and empty text are missing, not impossible."""
+    there = label_of(raw).notnull()
+    if number.type().is_floating():
+        there = there & ~number.isnan().fill_null(False)
+    return there & ~possible.fill_null(False)
+
+
+def _first_of_each(table: ibis.Table, key: ibis.Column, label: str) -> tuple[ibis.Table, int]:
+    """Keep the first row of each key; where none is there twice the table is returned as it is."""
+    keyed = table.mutate(__key=key)
+    counts = keyed.group_by("__key").aggregate(copies=keyed.count()).filter(ibis._.copies > 1)
+    doubled = int(fetch(counts.aggregate(extra=(counts.copies - 1).sum()), label)["extra"][0].as_py() or 0)
+    if not doubled:
+        return table, 0
+    numbered = keyed.mutate(
+        __copy=ibis.row_number().over(group_by="__key", order_by=[ROW] if ROW in table.columns else None)
+    )
+    return numbered.filter(numbered["__copy"] == 0).drop("__key", "__copy"), doubled

@@ -1,0 +1,139 @@
+"""Stages that are plain functions of records or of the relation, as users write them."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from aggrkit.errors import EmptySelectionError
+from aggrkit.pipeline.expressions import fetch
+from aggrkit.pipeline.preprocess import UNKNOWN, Prepared
+from aggrkit.sources.frame import frame_relation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import ibis
+
+    from aggrkit.model.answer import Answer
+
+__all__ = ["RecordAggregator", "RecordPostprocessor", "RecordPreprocessor", "RelationStage", "records_of"]
+
+Records = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class RelationStage:
+    """A function of the relation: an Ibis table in, an Ibis table with the same columns out."""
+
+    name: str
+    function: Callable[[ibis.Table], ibis.Table]
+
+    def __call__(self, prepared: Prepared) -> Prepared:
+        """Return the rows that the function gives; the columns that have roles must still be there."""
+        table = self.function(prepared.table)
+        gone = sorted(
+            {column.field for column in prepared.schema.columns} & set(prepared.table.columns) - set(table.columns)
+        )
+        if gone:
+            raise ValueError(f"the stage dropped columns that have a role: {gone}")
+        return replace(prepared, table=table)
+
+
+@dataclass(frozen=True)
+class RecordPreprocessor:
+    """A function of records, ``(results, context) -> results``; it works on copies."""
+
+    name: str
+    function: Callable[[Records, dict[str, Any]], Records]
+
+    def __call__(self, prepared: Prepared) -> Prepared:
+        """Return the rows of the records that the function gives back."""
+        records = records_of(prepared)
+        context = _context(prepared)
+        kept = self.function(copy.deepcopy(records), context)
+        if not isinstance(kept, list):
+            raise TypeError(f"it must return a list of records, not {type(kept).__name__}")
+        if not kept:
+            raise EmptySelectionError(f"the stage {self.name!r} took out every observation")
+        relation = frame_relation(pd.DataFrame(kept), name=f"records_{id(kept)}")
+        fields = {field.name: field for field in relation.fields}
+        columns = tuple(
+            replace(c, field=fields[c.name].field, kind=fields[c.name].kind, text=fields[c.name].text)
+            for c in prepared.schema.columns
+            if c.name in fields
+        )
+        out = {**prepared.rows_out, f"taken out by {self.name}": max(len(records) - len(kept), 0)}
+        notes = (*prepared.notes, *(f"{key}: {value}" for key, value in context["metadata"].items()))
+        schema = replace(prepared.schema, columns=columns)
+        groups = {name: column and schema.column(column.name) for name, column in prepared.groups.items()}
+        return replace(
+            prepared,
+            table=relation.table,
+            schema=schema,
+            groups=MappingProxyType(groups),
+            rows_out=MappingProxyType({reason: count for reason, count in out.items() if count}),
+            notes=notes,
+        )
+
+
+@dataclass(frozen=True)
+class RecordAggregator:
+    """A function of records, ``(results, context) -> dict``; it finds ``context["grouped_results"]``."""
+
+    name: str
+    function: Callable[[Records, dict[str, Any]], dict[str, Any]]
+
+    def __call__(self, answer: Answer, prepared: Prepared) -> Answer:
+        """Return the answer with the function's dictionary in ``meta["custom"]``."""
+        records = records_of(prepared)
+        context = _context(prepared)
+        grouped: dict[str, Records] = {}
+        for record in records:
+            grouped.setdefault(_group_key(record, prepared), []).append(record)
+        context["grouped_results"] = copy.deepcopy(grouped)
+        found = self.function(copy.deepcopy(records), context)
+        if not isinstance(found, dict):
+            raise TypeError(f"it must return a dictionary, not {type(found).__name__}")
+        custom = {**answer.meta.get("custom", {}), **found}
+        return replace(answer, meta=MappingProxyType({**answer.meta, "custom": custom}))
+
+
+@dataclass(frozen=True)
+class RecordPostprocessor:
+    """A function ``(aggregated_results, context)`` that changes ``aggregated_results["results"]`` in place."""
+
+    name: str
+    function: Callable[[dict[str, Any], dict[str, Any]], Any]
+
+    def __call__(self, answer: Answer, prepared: Prepared) -> Answer:
+        """Return the answer with what the function added in ``meta["custom"]``."""
+        results = {name: frame.to_dict("records") for name, frame in answer.frames.items()} | answer.meta.get(
+            "custom", {}
+        )
+        before = set(answer.frames)
+        aggregated = {"results": copy.deepcopy(results)}
+        self.function(aggregated, _context(prepared))
+        custom = {key: value for key, value in aggregated["results"].items() if key not in before}
+        return replace(answer, meta=MappingProxyType({**answer.meta, "custom": custom}))
+
+
+def records_of(prepared: Prepared) -> Records:
+    """Return the rows as dictionaries under the user's names, missing values as None."""
+    table = prepared.table
+    named = {column.name: table[column.field] for column in prepared.schema.columns if column.field in table.columns}
+    records: Records = fetch(table.select(**named), prepared.label).to_pylist()
+    return records
+
+
+def _context(prepared: Prepared) -> dict[str, Any]:
+    return {"selection": prepared.selection.as_dict(), "metadata": {}}
+
+
+def _group_key(record: dict[str, Any], prepared: Prepared) -> str:
+    values = [UNKNOWN if column is None else record.get(column.name) for column in prepared.groups.values()]
+    return ":".join(UNKNOWN if value is None or value == "" else str(value) for value in values)

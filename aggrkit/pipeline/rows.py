@@ -1,0 +1,87 @@
+"""The way back from an answer to the observations behind it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import ibis
+
+from aggrkit.pipeline.expressions import all_of, fetch, label_of
+from aggrkit.pipeline.preprocess import UNKNOWN
+from aggrkit.sources.observations import ROW, Observations
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from aggrkit.model.schema import Column
+    from aggrkit.pipeline.preprocess import Prepared
+
+__all__ = ["is_condition", "numbered_rows", "rows_behind", "rows_numbered"]
+
+
+def is_condition(value: object) -> bool:
+    """Say whether a value is an Ibis expression that a table can be filtered by."""
+    return isinstance(value, (ibis.Deferred, ibis.Value))
+
+
+def numbered_rows(observations: Observations) -> Observations:
+    """Return the observations with their rows numbered from 0, in the order of the source."""
+    if ROW in observations.table.columns:
+        return observations
+    return replace(observations, table=observations.table.mutate(**{ROW: ibis.row_number()}))
+
+
+def rows_behind(prepared: Prepared, groups: Mapping[str, Any], value: tuple[str, str] | None = None) -> pd.DataFrame:
+    """Return the selected rows of one group, as the source has them.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        The selection.
+    groups : mapping
+        Name of each grouping column to the label of the group.
+    value : tuple of str, optional
+        A further column and its value, as text.
+    """
+    table = prepared.selected
+    tests = [_is_group(table, prepared.groups[name], label) for name, label in groups.items()]
+    if value is not None:
+        column = prepared.schema.column(value[0])
+        tests.append(table[_original(prepared, column)].cast("string") == value[1])
+    return _users_own(prepared, table.filter(all_of(tests)) if tests else table)
+
+
+def rows_numbered(prepared: Prepared, numbers: Sequence[int]) -> pd.DataFrame:
+    """Return the rows of these numbers, as the source has them."""
+    return _users_own(
+        prepared, prepared.selected.filter(prepared.selected[ROW].isin([int(number) for number in numbers]))
+    )
+
+
+def _is_group(table: ibis.Table, column: Column | None, label: Any) -> ibis.BooleanValue:
+    if column is None:
+        return ibis.literal(True)
+    values = label_of(table[column.field])
+    if label == UNKNOWN:
+        return values.isnull() | (values.cast("string") == UNKNOWN)
+    return values.cast("string") == str(label) if isinstance(label, str) else values == label
+
+
+def _original(prepared: Prepared, column: Column) -> str:
+    return next(c.field for c in prepared.observations.schema.columns if c.name == column.name)
+
+
+def _users_own(prepared: Prepared, table: ibis.Table) -> pd.DataFrame:
+    """Fetch rows under the names that the user knows, labelled as in the source where it has labels."""
+    columns = {c.name: table[c.field] for c in prepared.observations.schema.columns if c.field in table.columns}
+    numbered = ROW in table.columns
+    ordered = table.order_by(ROW) if numbered else table
+    found = fetch(ordered.select(**columns, **({ROW: ordered[ROW]} if numbered else {})), prepared.label).to_pandas()
+    if not numbered:
+        return found
+    labels = prepared.observations.labels
+    number = found.pop(ROW).to_numpy()
+    return found if labels is None else found.set_axis(labels(number), axis=0)

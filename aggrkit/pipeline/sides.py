@@ -1,0 +1,157 @@
+"""The two sides of a comparison: which rows are the baseline, and which are current."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import pandas as pd
+
+from aggrkit.errors import EmptySelectionError, UnknownNameError, did_you_mean, listed
+from aggrkit.model.schema import Column, Role
+from aggrkit.model.selection import TimeRange
+from aggrkit.pipeline.expressions import fetch, is_among, label_of
+
+if TYPE_CHECKING:
+    from aggrkit.pipeline.preprocess import Prepared
+
+__all__ = ["Sides"]
+
+SIDE = "__side"
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Which rows are compared with which.
+
+    Parameters
+    ----------
+    baseline, current : tuple of values, TimeRange, Timedelta or None
+        Values of the column `by`, or spans of time. A timedelta as baseline means: the latest such span is current, all
+        before it is the baseline. None as current means all that isn't baseline.
+    by : str, optional
+        The column whose values tell the sides apart.
+    """
+
+    baseline: Any
+    current: Any = None
+    by: str | None = None
+    labels: tuple[str, str] = field(default=("", ""), init=False)
+
+    def __post_init__(self) -> None:
+        baseline, current = _read(self.baseline, self.by), _read(self.current, self.by)
+        if self.by is None and isinstance(baseline, pd.Timedelta) and current is not None:
+            raise ValueError("a timedelta as baseline says what is current as well; leave out 'current'")
+        if isinstance(baseline, tuple) and isinstance(current, tuple) and set(baseline) & set(current):
+            raise ValueError(
+                f"baseline and current share {sorted(map(str, set(baseline) & set(current)))}; they must differ"
+            )
+        object.__setattr__(self, "baseline", baseline)
+        object.__setattr__(self, "current", current)
+
+    def column(self, prepared: Prepared) -> Column | None:
+        """Return the column that tells the sides apart, or None where time does.
+
+        Raises
+        ------
+        UnknownNameError
+            If `by` isn't a column, or it is needed and wasn't given.
+        """
+        schema = prepared.schema
+        if self.by is not None:
+            return schema.column(self.by)
+        if isinstance(self.baseline, tuple):
+            columns = _holding(prepared, self.baseline[0])
+            hint = (
+                f"it is a value of {listed(columns)}: by={columns[0]!r}" if columns else "say by which column: by='...'"
+            )
+            message = f"the baseline {self.baseline[0]!r} is neither a time range, a timedelta nor a DataFrame; {hint}"
+            raise UnknownNameError(message, name=str(self.baseline[0]), choices=columns)
+        if schema.role(Role.TIMESTAMP) is None:
+            raise UnknownNameError.of("role", "timestamp", schema.names, "Comparing times needs a time column.")
+        return None
+
+    def mark(self, prepared: Prepared) -> tuple[ibis.Table, tuple[str, str]]:
+        """Return the rows of either side, marked 0 and 1, and what the sides are called."""
+        column = self.column(prepared)
+        table = prepared.table
+        if column is None:
+            is_baseline, is_current, labels = self._by_time(prepared)
+        else:
+            values = table[column.field]
+            is_baseline = is_among(values, column, self.baseline)
+            there = label_of(values).notnull()
+            is_current = there & ~is_baseline if self.current is None else is_among(values, column, self.current)
+            labels = (_said(self.baseline), "all others" if self.current is None else _said(self.current))
+        side = ibis.cases((is_baseline, 0), (is_current, 1), else_=ibis.null("int8"))
+        marked = table.mutate(**{SIDE: side}).filter(ibis._[SIDE].notnull())
+        self._refuse_empty(prepared, marked, column, labels)
+        return marked, labels
+
+    def _by_time(self, prepared: Prepared) -> tuple[ibis.BooleanValue, ibis.BooleanValue, tuple[str, str]]:
+        moment = prepared.schema.role(Role.TIMESTAMP)
+        assert moment is not None  # noqa: S101 - column() has made sure
+        time = prepared.table[moment.field]
+        if isinstance(self.baseline, pd.Timedelta):
+            latest = fetch(prepared.table.aggregate(latest=time.max()), prepared.label)["latest"][0].as_py()
+            start = pd.Timestamp(latest) - self.baseline
+            return time <= start, time > start, (f"until {start}", f"the latest {self.baseline} (after {start})")
+        is_baseline = _within(time, self.baseline)
+        if self.current is None:
+            return is_baseline, time.notnull() & ~is_baseline, (str(self.baseline), "all other times")
+        is_current = _within(time, self.current)
+        return is_baseline & ~is_current, is_current, (str(self.baseline), str(self.current))
+
+    def _refuse_empty(
+        self, prepared: Prepared, marked: ibis.Table, column: Column | None, labels: tuple[str, str]
+    ) -> None:
+        there = set(fetch(marked.select(SIDE).distinct(), prepared.label)[SIDE].to_pylist())
+        for side, name in ((0, "baseline"), (1, "current")):
+            if side in there:
+                continue
+            if column is None:
+                raise EmptySelectionError(f"no observation is {name}: none is in {labels[side]}")
+            held = prepared.table.select(value=prepared.table[column.field]).distinct().limit(1000)
+            choices = sorted(
+                str(value) for value in fetch(held, prepared.label)["value"].to_pylist() if value is not None
+            )
+            wanted = (self.baseline, self.current)[side]
+            hint = did_you_mean(str(wanted[0]), choices) if wanted else ""
+            raise EmptySelectionError(
+                f"no observation is {name}: {column.name} {labels[side]}; {hint} it holds: {listed(choices)}"
+            )
+
+
+def _read(value: Any, by: str | None) -> Any:
+    if value is None or isinstance(value, TimeRange):
+        return value
+    if by is not None:
+        return tuple(value) if isinstance(value, (list, tuple, set, frozenset)) else (value,)
+    if isinstance(value, (pd.Timedelta,)) or type(value).__name__ in ("timedelta", "timedelta64"):
+        return pd.Timedelta(value)
+    if isinstance(value, (list, tuple)) and len(value) == 2:
+        return TimeRange.of(value)
+    return (value,)
+
+
+def _within(time: ibis.Column, span: TimeRange) -> ibis.BooleanValue:
+    inside = time.notnull()
+    if span.start is not None:
+        inside = inside & (time >= span.start)
+    return inside if span.end is None else inside & (time <= span.end)
+
+
+def _said(values: tuple[Any, ...]) -> str:
+    return ", ".join(str(value) for value in values)
+
+
+def _holding(prepared: Prepared, value: Any) -> list[str]:
+    """Return the columns that hold a value, most telling first."""
+    table, schema = prepared.table, prepared.schema
+    texts = [c for c in schema.columns if c.role not in (Role.METRIC, Role.IGNORED, Role.TIMESTAMP)]
+    tests = {f"c{k}": (table[c.field].cast("string") == str(value)).any() for k, c in enumerate(texts)}
+    if not tests:
+        return []
+    found = fetch(table.aggregate(**tests), prepared.label).to_pylist()[0]
+    return [column.name for k, column in enumerate(texts) if found[f"c{k}"]]

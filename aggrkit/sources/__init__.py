@@ -1,0 +1,1 @@
+"""Where observations come from: each source becomes an Ibis table with a schema."""

@@ -1,0 +1,103 @@
+"""The embedded engine: connections to DuckDB, as every source needs them."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import ibis
+
+from aggrkit.errors import SourceError
+from aggrkit.model.schema import Field, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ibis.backends.duckdb import Backend
+
+__all__ = ["connect", "fields_of", "from_connection", "reading"]
+
+_SPILL_LIMIT = "20GB"
+
+
+def connect(path: str = ":memory:", *, read_only: bool = False, config: dict[str, str] | None = None) -> Backend:
+    """Open a DuckDB database that reads no Python variables and never spills without a bound.
+
+    Parameters
+    ----------
+    path : str, optional
+        Path of a database; in memory by default.
+    read_only : bool, optional
+        Whether other processes may read it meanwhile.
+    config : dict, optional
+        Settings of DuckDB, e.g. ``{"memory_limit": "1GB", "threads": "2"}``.
+
+    Returns
+    -------
+    ibis backend
+
+    Raises
+    ------
+    SourceError
+        If the database can't be opened.
+    """
+    settings: dict[str, Any] = {"max_temp_directory_size": _SPILL_LIMIT, **(config or {})}
+    with reading(path):
+        connection = duckdb.connect(path, read_only=read_only, config=settings)
+    return from_connection(connection)
+
+
+def from_connection(connection: duckdb.DuckDBPyConnection) -> Backend:
+    """Use a connection of the user's: a cursor of it, so that its settings and results stay as they are."""
+    with reading("the connection"):
+        cursor = connection.cursor()
+        cursor.execute("SET python_enable_replacements = false")
+        backend: Backend = ibis.duckdb.from_connection(cursor)
+        cursor.execute("SET TimeZone = 'UTC'")
+    return backend
+
+
+@contextlib.contextmanager
+def reading(label: str) -> Iterator[None]:
+    """Turn what DuckDB says of a source that can't be read into a `SourceError`."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise SourceError(_explained(label, error)) from error
+
+
+def fields_of(table: ibis.Table) -> Sequence[Field]:
+    """Return the columns of a table with the kind that their type tells."""
+    return [
+        Field(name, _kind(dtype), note="" if _kind(dtype) is not Kind.OTHER else f"of type {dtype}")
+        for name, dtype in table.schema().items()
+    ]
+
+
+def _kind(dtype: Any) -> Kind:
+    if dtype.is_boolean():
+        return Kind.BOOLEAN
+    if dtype.is_numeric():
+        return Kind.NUMBER
+    if dtype.is_timestamp() or dtype.is_date():
+        return Kind.TIME
+    if dtype.is_string() or dtype.is_uuid():
+        return Kind.TEXT
+    return Kind.OTHER
+
+
+def _explained(label: str, error: duckdb.Error) -> str:
+    said = str(error).splitlines()[0]
+    if re.search(r"lock|being used by another process", said, re.IGNORECASE):
+        return f"{label} is open for writing in another process; close it there, or open a copy. ({said})"
+    if re.search(r"version|newer", said, re.IGNORECASE) and isinstance(
+        error, (duckdb.IOException, duckdb.SerializationException)
+    ):
+        return f"{label} was written by another version of DuckDB than {duckdb.__version__}. ({said})"
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return f"{label} needs more memory than allowed; raise memory_limit, or select less. ({said})"
+    if re.search(r"no files found|does not exist|no such file", said, re.IGNORECASE):
+        return f"{label} is not there. ({said})"
+    return f"{label} can't be read: {said}"

@@ -1,0 +1,375 @@
+"""A pandas DataFrame as a relation: its own buffers, handed to DuckDB without a copy wherever they allow it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from aggrkit.errors import EmptySelectionError, SchemaError, listed
+from aggrkit.model.schema import Field, Kind, Role, recognise
+from aggrkit.sources.engine import connect
+from aggrkit.sources.observations import ROW, Observations, Relation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ibis.backends.duckdb import Backend
+
+    from aggrkit.model.schema import Schema
+
+__all__ = ["both_sides", "frame_observations", "frame_relation"]
+
+_SAMPLE = 100_000
+_MIX = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5)
+_READABLE_SHARE = 0.5
+
+
+def frame_relation(frame: pd.DataFrame, backend: Backend | None = None, name: str = "observations") -> Relation:
+    """Hand a frame to DuckDB.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        One row per observation; it is read, never changed. Named levels of the index count as columns.
+    backend : ibis backend, optional
+        Where to register it; a new database in memory by default.
+    name : str, optional
+        Name of the table there.
+
+    Returns
+    -------
+    Relation
+
+    Raises
+    ------
+    SchemaError
+        If there are no columns, or two of the same name.
+    EmptySelectionError
+        If there are no rows.
+    """
+    columns = _named_columns(frame)
+    if not len(frame):
+        raise EmptySelectionError("the DataFrame has no rows")
+    fields, arrays = [], {}
+    taken: set[str] = {ROW}
+    for label, series in columns.items():
+        converted = _convert(series)
+        if converted is None:
+            note = f"of type {series.dtype}, which can't be analysed"
+            fields.append(Field(label, Kind.OTHER, note=note))
+            continue
+        array, kind, text = converted
+        physical = _free_name(label, taken)
+        fields.append(Field(label, kind, physical, text))
+        arrays[physical] = array
+    arrays[ROW] = pa.array(np.arange(len(frame), dtype=np.int64))
+    backend = backend or connect()
+    backend.con.register(name, pa.table(arrays))
+    index = frame.index
+    return Relation(
+        backend.table(name), fields, "DataFrame", labels=lambda rows: index.take(np.asarray(rows, dtype=np.int64))
+    )
+
+
+def frame_observations(frame: pd.DataFrame, given: Mapping[str, object]) -> Observations:
+    """Return a frame's observations: its relation, with the roles of its columns.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        One row per observation.
+    given : mapping
+        What the user said about the columns.
+    """
+    relation = frame_relation(frame)
+    schema = recognise(relation.fields, given)
+    needed = schema.role(Role.TIMESTAMP) is not None and schema.role(Role.RESULT_ID) is None
+    unique = needed and _surely_unique(frame, schema)
+    return Observations(relation.table, schema, relation.label, unique, relation.labels)
+
+
+def both_sides(baseline: pd.DataFrame, current: Observations, given: Mapping[str, object], side: str) -> Observations:
+    """Put a frame beside other observations, with a column that says which side a row is of.
+
+    Parameters
+    ----------
+    baseline : pandas.DataFrame
+        The other side.
+    current : Observations
+        This side; its engine must be DuckDB.
+    given : mapping
+        What the user said about the columns.
+    side : str
+        Name of the new column, which holds "baseline" or "current".
+
+    Returns
+    -------
+    Observations
+        With the columns that both sides have.
+    """
+    relation = frame_relation(baseline, current.table.get_backend(), name="aggrkit_baseline")
+    schema = recognise(relation.fields, given)
+    tables = []
+    mine, theirs = ({column.name: column for column in part.columns} for part in (current.schema, schema))
+    shared = [name for name in mine if name in theirs and mine[name].kind is theirs[name].kind]
+    for part, columns, label in ((relation.table, theirs, "baseline"), (current.table, mine, "current")):
+        tables.append(
+            part.select(**{name: _plain(part[columns[name].field]) for name in shared}, **{side: ibis.literal(label)})
+        )
+    fields = [Field(name, mine[name].kind, text=mine[name].text or theirs[name].text) for name in shared]
+    merged = recognise([*fields, Field(side, Kind.TEXT)], {key: value for key, value in given.items()})
+    return Observations(ibis.union(*tables), merged, f"{current.label} against a DataFrame")
+
+
+def _plain(column: ibis.Column) -> ibis.Column:
+    """Widen a column to the common type of its kind, so that two sources fit together."""
+    dtype = column.type()
+    if dtype.is_boolean() or dtype.is_string():
+        return column
+    return (
+        column.cast("float64")
+        if dtype.is_numeric()
+        else column.cast("timestamp")
+        if dtype.is_temporal()
+        else column.cast("string")
+    )
+
+
+def _surely_unique(frame: pd.DataFrame, schema: Schema) -> bool:
+    """Say whether it is certain that no two rows of a frame are equal in all their numbers and times.
+
+    A hash of the column that varies most, with three others where one doesn't suffice, is spread over a table; rows
+    that share a place there and the whole hash may be equal, all others can't. Linear in time, and no sorting.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        The observations.
+    schema : Schema
+        Its columns.
+
+    Returns
+    -------
+    bool
+        False means "perhaps not": an exact look is needed.
+    """
+    columns = _named_columns(frame)
+    words = [
+        _words(columns[c.name]) for c in schema.columns if c.kind in (Kind.NUMBER, Kind.TIME) and c.name in columns
+    ]
+    usable = [word for word in words if word is not None]
+    if not usable:
+        return False
+    ranked = sorted(usable, key=lambda word: -len(np.unique(word[:_SAMPLE])))
+    return any(_no_two_equal(ranked[:width]) for width in ({1, min(4, len(ranked))} if len(ranked) > 1 else {1}))
+
+
+def _named_columns(frame: pd.DataFrame) -> dict[str, pd.Series[Any]]:
+    if isinstance(frame.columns, pd.MultiIndex):
+        names = ["_".join(str(part) for part in label if str(part)) for label in frame.columns]
+    else:
+        names = [str(label) for label in frame.columns]
+    if not names:
+        raise SchemaError("the DataFrame has no columns")
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise SchemaError(
+            f"column names must be unique, but these are there more than once: {listed(doubled)}; rename or drop them"
+        )
+    columns: dict[str, pd.Series[Any]] = {}
+    for place, level in enumerate(frame.index.names):
+        if level is not None and str(level) not in names:
+            columns[str(level)] = frame.index.get_level_values(place).to_series(index=range(len(frame)))
+    columns.update((name, frame.iloc[:, place]) for place, name in enumerate(names))
+    return columns
+
+
+def _free_name(label: str, taken: set[str]) -> str:
+    """Return a name that no other column has; DuckDB doesn't tell letter case apart."""
+    name, count = label or "column", 1
+    while name.casefold() in taken:
+        count += 1
+        name = f"{label}__{count}"
+    taken.add(name.casefold())
+    return name
+
+
+def _convert(series: pd.Series[Any]) -> tuple[Any, Kind, bool] | None:
+    """Return a column as Arrow, its kind, and whether it is text to be read as numbers; None if it can't be used."""
+    dtype = series.dtype
+    for matches, convert in _CONVERTERS:
+        if matches(dtype):
+            return convert(series)
+    return None
+
+
+def _number(series: pd.Series[Any]) -> tuple[Any, Kind, bool]:
+    values = series.to_numpy()
+    if values.dtype == np.float16:
+        values = values.astype(np.float32)
+    if values.dtype == np.longdouble:
+        values = values.astype(np.float64)
+    if values.dtype.byteorder == ">" or values.strides[0] < 0:
+        values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
+    return pa.array(values, from_pandas=True), Kind.NUMBER, False
+
+
+def _boolean(series: pd.Series[Any]) -> tuple[Any, Kind, bool]:
+    return pa.array(series, from_pandas=True), Kind.BOOLEAN, False
+
+
+def _nullable_number(series: pd.Series[Any]) -> tuple[Any, Kind, bool]:
+    return pa.array(series, from_pandas=True), Kind.NUMBER, False
+
+
+def _text(series: pd.Series[Any]) -> tuple[Any, Kind, bool]:
+    return pa.array(series, from_pandas=True), Kind.TEXT, False
+
+
+def _time(series: pd.Series[Any]) -> tuple[Any, Kind, bool]:
+    if series.dt.tz is not None:
+        series = series.dt.tz_convert("UTC").dt.tz_localize(None)
+    return pa.array(series.to_numpy(), from_pandas=True), Kind.TIME, False
+
+
+def _span(series: pd.Series[Any]) -> tuple[Any, Kind, bool]:
+    return pa.array(series.dt.total_seconds().to_numpy(), from_pandas=True), Kind.NUMBER, False
+
+
+def _period(series: pd.Series[Any]) -> tuple[Any, Kind, bool]:
+    return _time(series.dt.to_timestamp())
+
+
+def _category(series: pd.Series[Any]) -> tuple[Any, Kind, bool] | None:
+    categories = series.cat.categories
+    inner = _convert(categories.to_series(index=range(len(categories)))) if len(categories) else None
+    if inner is None:
+        return _converted_text(series.astype(object))
+    array, kind, text = inner
+    if kind is not Kind.TEXT or text:
+        return _convert(series.astype(categories.dtype if series.notna().all() else object))
+    codes = series.cat.codes.to_numpy()
+    indices = pa.array(codes.astype(np.int32, copy=False), mask=codes < 0)
+    return pa.DictionaryArray.from_arrays(indices, array.cast(pa.string())), Kind.TEXT, False
+
+
+def _sparse(series: pd.Series[Any]) -> tuple[Any, Kind, bool] | None:
+    return _convert(series.sparse.to_dense())
+
+
+def _arrow(series: pd.Series[Any]) -> tuple[Any, Kind, bool] | None:
+    array = pa.chunked_array(series.array.__arrow_array__())  # type: ignore[attr-defined]
+    kind = array.type
+    if pa.types.is_boolean(kind):
+        return array, Kind.BOOLEAN, False
+    if pa.types.is_decimal(kind):
+        return array.cast(pa.float64()), Kind.NUMBER, False
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return array.cast(pa.float32()) if pa.types.is_float16(kind) else array, Kind.NUMBER, False
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind):
+        return array, Kind.TEXT, False
+    if pa.types.is_timestamp(kind):
+        return array.cast(pa.timestamp(kind.unit)) if kind.tz else array, Kind.TIME, False
+    if pa.types.is_date(kind):
+        return array.cast(pa.timestamp("us")), Kind.TIME, False
+    if pa.types.is_duration(kind):
+        return _span(series.astype("timedelta64[us]"))
+    return None
+
+
+def _object(series: pd.Series[Any]) -> tuple[Any, Kind, bool] | None:
+    """Classify by looking at every value: engines that sample the first thousand go wrong on the rest."""
+    inferred = pd.api.types.infer_dtype(series, skipna=True)
+    if inferred == "empty":
+        return pa.nulls(len(series), pa.float64()), Kind.NUMBER, False
+    if inferred == "string":
+        return _read_text(series)
+    if inferred == "boolean":
+        return pa.array(series.tolist(), pa.bool_(), from_pandas=True), Kind.BOOLEAN, False
+    if inferred in ("integer", "floating", "mixed-integer-float", "decimal"):
+        values = pd.to_numeric(series, errors="coerce") if inferred != "decimal" else series
+        return pa.array(values.astype("float64").to_numpy(), from_pandas=True), Kind.NUMBER, False
+    if inferred in ("datetime", "datetime64", "date"):
+        return _time(pd.to_datetime(series, utc=True, errors="coerce"))
+    if inferred in ("timedelta", "timedelta64"):
+        return _span(pd.to_timedelta(series))
+    if inferred in ("mixed-integer", "mixed", "categorical"):
+        return _converted_text(series)
+    return None
+
+
+def _read_text(series: pd.Series[Any]) -> tuple[Any, Kind, bool]:
+    return pa.array(series.tolist(), pa.string(), from_pandas=True), Kind.TEXT, False
+
+
+def _converted_text(series: pd.Series[Any]) -> tuple[Any, Kind, bool] | None:
+    """Take a column of mixed values as numbers stored as text where most can be read, else as text."""
+    missing = series.isna().to_numpy()
+    values = series.tolist()
+    if not all(
+        gone or isinstance(value, (str, int, float, bool, np.generic))
+        for value, gone in zip(values, missing, strict=True)
+    ):
+        return None
+    text = pd.Series([None if gone else str(value) for value, gone in zip(values, missing, strict=True)], dtype="str")
+    present = text.dropna()
+    readable = pd.to_numeric(present, errors="coerce").notna().mean() if len(present) else 0.0
+    array = pa.array(text, from_pandas=True)
+    return (array, Kind.NUMBER, True) if readable >= _READABLE_SHARE else (array, Kind.TEXT, False)
+
+
+def _words(series: pd.Series[Any]) -> np.ndarray[Any, Any] | None:
+    """Return the bits of a numeric or time column as 64-bit words, or None where that would need a conversion."""
+    dtype = series.dtype
+    if not isinstance(dtype, np.dtype) or dtype.kind not in "iufMm" or dtype.itemsize not in (4, 8):
+        return None
+    values = series.to_numpy()
+    if dtype.kind == "f":
+        values = values + dtype.type(0.0)  # -0.0 and 0.0 are equal
+    if dtype.itemsize == 4:
+        return np.ascontiguousarray(values).view(np.uint32).astype(np.uint64)
+    return np.ascontiguousarray(values).view(np.uint64)
+
+
+def _no_two_equal(words: list[np.ndarray[Any, Any]]) -> bool:
+    with np.errstate(over="ignore"):
+        mixed = words[0] * np.uint64(_MIX[0])
+        for word, factor in zip(words[1:], _MIX[1:], strict=False):
+            mixed ^= word * np.uint64(factor)
+            mixed *= np.uint64(_MIX[0])
+        mixed ^= mixed >> np.uint64(32)
+        mixed *= np.uint64(_MIX[1])
+    bits = int(np.clip(np.ceil(np.log2(len(mixed) + 1)) + 3, 10, 27))
+    place = (mixed >> np.uint64(64 - bits)).astype(np.int64)
+    last = np.empty(1 << bits, dtype=np.int32 if len(mixed) < 2**31 else np.int64)
+    rows = np.arange(len(mixed), dtype=last.dtype)
+    last[place] = rows
+    winner = last[place]
+    losers = np.flatnonzero(winner != rows)
+    if (mixed[winner[losers]] == mixed[losers]).any():
+        return False
+    return len(np.unique(mixed[losers])) == len(losers)
+
+
+def _is(kinds: str) -> Callable[[Any], bool]:
+    return lambda dtype: isinstance(dtype, np.dtype) and dtype.kind in kinds
+
+
+_CONVERTERS: list[tuple[Callable[[Any], bool], Callable[[Any], tuple[Any, Kind, bool] | None]]] = [
+    (_is("iuf"), _number),
+    (_is("b"), _boolean),
+    (_is("O"), _object),
+    (lambda dtype: isinstance(dtype, pd.StringDtype), _text),
+    (lambda dtype: isinstance(dtype, pd.CategoricalDtype), _category),
+    (lambda dtype: isinstance(dtype, pd.BooleanDtype), _boolean),
+    (lambda dtype: isinstance(dtype, pd.SparseDtype), _sparse),
+    (lambda dtype: isinstance(dtype, pd.ArrowDtype), _arrow),
+    (lambda dtype: isinstance(dtype, pd.PeriodDtype), _period),
+    (pd.api.types.is_datetime64_any_dtype, _time),
+    (pd.api.types.is_timedelta64_dtype, _span),
+    (lambda dtype: pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype), _nullable_number),
+]

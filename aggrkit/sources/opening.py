@@ -1,0 +1,79 @@
+"""Tell what a thing is, and open it as a relation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import ibis
+import pandas as pd
+
+from aggrkit.errors import SourceError
+from aggrkit.model.schema import recognise
+from aggrkit.sources.database import connection_relation, database_relation, table_relation
+from aggrkit.sources.files import DATABASE_SUFFIXES, file_relation
+from aggrkit.sources.frame import frame_observations
+from aggrkit.sources.observations import Observations, Relation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["open_source"]
+
+
+def open_source(
+    source: Any, table: str | None, memory_limit: str | None, threads: int | None
+) -> Callable[[Mapping[str, Any]], Observations]:
+    """Open a source, and return what gives its observations for given roles.
+
+    Parameters
+    ----------
+    source : str, path, pandas.DataFrame, DuckDB connection or Ibis table
+        What holds the observations.
+    table : str, optional
+        Which table, for a database.
+    memory_limit : str, optional
+        Most memory that the engine may use, e.g. "1GB".
+    threads : int, optional
+        Most threads that it may use.
+
+    Raises
+    ------
+    SourceError
+        If it can't be read, or is of no known kind.
+    """
+    if isinstance(source, pd.DataFrame):
+        return lambda given: frame_observations(source, given)
+    relation = _relation(source, table, _config(memory_limit, threads))
+
+    def observations(given: Mapping[str, Any]) -> Observations:
+        return Observations(
+            relation.table, recognise(relation.fields, given), relation.label, relation.unique, relation.labels
+        )
+
+    return observations
+
+
+def _relation(source: Any, table: str | None, config: dict[str, str]) -> Relation:
+    if isinstance(source, duckdb.DuckDBPyConnection):
+        return connection_relation(source, table)
+    if isinstance(source, ibis.Table):
+        return table_relation(source)
+    if isinstance(source, ibis.BaseBackend):
+        names = source.list_tables()
+        if table is None and len(names) != 1:
+            raise SourceError(f"say which table of the connection: table=...; there are {names}")
+        return table_relation(source.table(table or names[0]))
+    if isinstance(source, (str, Path)):
+        path = str(source)
+        if Path(path).suffix.casefold() in DATABASE_SUFFIXES:
+            return database_relation(path, table, config)
+        return file_relation(path, config)
+    kinds = "a path, a pandas DataFrame, a DuckDB connection or an Ibis table"
+    raise SourceError(f"aggrkit opens {kinds}; got {type(source).__name__}")
+
+
+def _config(memory_limit: str | None, threads: int | None) -> dict[str, str]:
+    config = {} if memory_limit is None else {"memory_limit": memory_limit}
+    return config if threads is None else {**config, "threads": str(threads)}
