@@ -48,6 +48,7 @@ class Role(StrEnum):
     REPEAT = "repeat"
     CONDITION = "condition"
     VERSION = "version"
+    OUTCOME = "outcome"
     ATTRIBUTE = "attribute"
     METRIC = "metric"
     IGNORED = "ignored"
@@ -114,6 +115,20 @@ _MANY: Final[dict[Role, frozenset[str]]] = {
             "loadgen",
         }
     ),
+    Role.OUTCOME: frozenset(
+        {
+            "status",
+            "outcome",
+            "verdict",
+            "result",
+            "valid",
+            "error",
+            "error_message",
+            "error_type",
+            "reason",
+            "return_code",
+        }
+    ),
     Role.IGNORED: frozenset({"seed", "index", "level_0", "unnamed: 0", "row", "row_number", "checksum"}),
 }
 
@@ -121,6 +136,7 @@ _WHY: Final = {
     Role.REPEAT: "numbers the repeats within a run",
     Role.CONDITION: "a condition of the test: like is compared with like",
     Role.VERSION: "what is under test: compared by, never matched on",
+    Role.OUTCOME: "what came out: described, never matched on",
     Role.IGNORED: "says nothing about the result",
 }
 
@@ -392,7 +408,7 @@ def _derive_outcome(fields: Sequence[Field], columns: dict[str, Column]) -> None
     """Read a status column as pass or fail where no other column says it."""
     status = next((field for field in fields if field.name.casefold() == "status" and field.kind is Kind.TEXT), None)
     outcomes = [c for c in columns.values() if c.metric is not None and c.metric.kind is MetricKind.PROPORTION]
-    if status is None or outcomes or columns[status.name].role is not Role.ATTRIBUTE:
+    if status is None or outcomes or columns[status.name].role is not Role.OUTCOME:
         return
     reason = f"read from 'status': {PASS_WORDS[0]} is 1, {FAIL_WORDS[0]} is 0, others (skip, error, ...) are neither"
     metric = replace(metric_by_name("passed"), reason=reason)

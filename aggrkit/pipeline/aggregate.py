@@ -41,6 +41,7 @@ _DESCRIBED_BY: Final = (
     Role.CONDITION,
     Role.VERSION,
     Role.ATTRIBUTE,
+    Role.OUTCOME,
     Role.MODEL,
     Role.HARDWARE,
     Role.WORKER,

@@ -395,12 +395,8 @@ class _Cells:
     def _labels(self, taken: pa.Table, number: NDArray[np.int64]) -> Any:
         if "identity" in taken.column_names:
             return taken["identity"].to_pandas().to_numpy()
-        labels = self.prepared.observations.labels
-        return (
-            number
-            if labels is None
-            else np.asarray(labels(number).to_flat_index() if len(number) else [], dtype=object)
-        )
+        take = self.prepared.observations.take
+        return number if take is None else take(number).index.to_flat_index().to_numpy()
 
     def _groups_of(self, cell: NDArray[np.intp]) -> pd.DataFrame:
         renamed = {}

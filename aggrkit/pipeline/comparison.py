@@ -16,18 +16,11 @@ from aggrkit.pipeline.expressions import fetch, label_of, mean
 from aggrkit.pipeline.matching import Matching, find_matching, worth_matching
 from aggrkit.pipeline.preprocess import UNKNOWN
 from aggrkit.pipeline.sides import SIDE, Sides
-from aggrkit.statistics.comparison import (
-    Differences,
-    Units,
-    compare_means,
-    compare_pairs,
-    compare_summaries,
-    detectable,
-    rank_test,
-    runs_needed,
-)
+from aggrkit.statistics.comparison import Differences, Units, compare_means, compare_pairs, compare_summaries
 from aggrkit.statistics.multiplicity import adjust_pvalues
+from aggrkit.statistics.power import detectable, runs_needed
 from aggrkit.statistics.proportions import compare_rates, overdispersion
+from aggrkit.statistics.ranks import rank_test
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DETAILS", "VERDICTS", "Compare"]
 
-VERDICTS: Final = ("regressed", "changed", "undecided", "no_data", "equivalent", "improved")
+VERDICTS: Final = ("regressed", "changed", "improved", "undecided", "equivalent", "no_data")
 """In the order in which a reader wants to see them."""
 
 DETAILS: Final = (

@@ -167,7 +167,7 @@ def _correlations(
             expressions[f"n{i}_{j}"] = complete.cast("int64").sum()
             # DuckDB answers a constant with NaN, other engines with null: where a side doesn't vary there is no correlation
             expressions[f"r{i}_{j}"] = ibis.ifelse(
-                left.min() < left.max(), left.corr(right, how="sample"), ibis.null("float64")
+                left.min() < left.max(), left.corr(right, how="pop"), ibis.null("float64")
             )
         grouped = table.group_by(by).aggregate(**expressions) if by else table.aggregate(**expressions)
         ordered = grouped.order_by(by) if by else grouped
@@ -185,7 +185,7 @@ def _ranked(base: ibis.Table, by: list[str], pairs: Sequence[Pair]) -> tuple[ibi
             value = base[f"x{which}"]
             keys = [*(base[name] for name in by), complete]
             lowest = ibis.rank().over(group_by=keys, order_by=value)
-            ties = ibis.literal(1).sum().over(group_by=[*keys, value])
+            ties = value.count().over(group_by=[*keys, value])
             added[f"k{i}_{j}_{which}"] = lowest.cast("float64") + ties.cast("float64") / 2
         columns[i, j] = (f"k{i}_{j}_{i}", f"k{i}_{j}_{j}")
     return base.mutate(**added), columns

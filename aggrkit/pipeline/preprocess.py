@@ -296,7 +296,9 @@ def rows_report(prepared: Prepared, selected: int, audited: Mapping[str, int]) -
 
 def audit(prepared: Prepared) -> RowsReport:
     """Count what the stages took out, in a scan of its own; raise where nothing was selected."""
-    counts = {f"a{place}": prepared.table[column].cast("int64").sum() for place, column in enumerate(prepared.audits.values())}
+    counts = {
+        f"a{place}": prepared.table[column].cast("int64").sum() for place, column in enumerate(prepared.audits.values())
+    }
     found = fetch(prepared.table.aggregate(rows=prepared.table.count(), **counts), prepared.label).to_pylist()[0]
     if not found["rows"]:
         raise nothing_selected(prepared)

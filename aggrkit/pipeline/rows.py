@@ -75,13 +75,11 @@ def _original(prepared: Prepared, column: Column) -> str:
 
 
 def _users_own(prepared: Prepared, table: ibis.Table) -> pd.DataFrame:
-    """Fetch rows under the names that the user knows, labelled as in the source where it has labels."""
-    columns = {c.name: table[c.field] for c in prepared.observations.schema.columns if c.field in table.columns}
-    numbered = ROW in table.columns
-    ordered = table.order_by(ROW) if numbered else table
-    found = fetch(ordered.select(**columns, **({ROW: ordered[ROW]} if numbered else {})), prepared.label).to_pandas()
-    if not numbered:
-        return found
-    labels = prepared.observations.labels
-    number = found.pop(ROW).to_numpy()
-    return found if labels is None else found.set_axis(labels(number), axis=0)
+    """Return rows as the user knows them: of a frame its own, of other sources under their names."""
+    take = prepared.observations.take
+    if take is not None:
+        return take(fetch(table.select(table[ROW]).order_by(ROW), prepared.label)[ROW].to_numpy()).copy()
+    schema = prepared.observations.schema
+    ordered = table.order_by(ROW) if ROW in table.columns else table
+    columns = {column.name: ordered[column.field] for column in schema.columns if column.field in table.columns}
+    return fetch(ordered.select(**columns), prepared.label).to_pandas()

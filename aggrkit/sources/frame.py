@@ -69,9 +69,8 @@ def frame_relation(frame: pd.DataFrame, backend: Backend | None = None, name: st
     arrays[ROW] = pa.array(np.arange(len(frame), dtype=np.int64))
     backend = backend or connect()
     backend.con.register(name, pa.table(arrays))
-    index = frame.index
     return Relation(
-        backend.table(name), fields, "DataFrame", labels=lambda rows: index.take(np.asarray(rows, dtype=np.int64))
+        backend.table(name), fields, "DataFrame", take=lambda rows: frame.iloc[np.asarray(rows, dtype=np.int64)]
     )
 
 
@@ -89,7 +88,7 @@ def frame_observations(frame: pd.DataFrame, given: Mapping[str, object]) -> Obse
     schema = recognise(relation.fields, given)
     needed = schema.role(Role.TIMESTAMP) is not None and schema.role(Role.RESULT_ID) is None
     unique = needed and _surely_unique(frame, schema)
-    return Observations(relation.table, schema, relation.label, unique, relation.labels)
+    return Observations(relation.table, schema, relation.label, unique, relation.take)
 
 
 def both_sides(baseline: pd.DataFrame, current: Observations, given: Mapping[str, object], side: str) -> Observations:

@@ -33,15 +33,15 @@ class Relation:
         What the source is called in messages: "DataFrame", a path, ...
     unique : bool, optional
         True where it is already certain that no row is there twice.
-    labels : callable, optional
-        Turns row numbers into the user's own labels of rows.
+    take : callable, optional
+        Gives the user's own rows of these numbers.
     """
 
     table: ibis.Table
     fields: Sequence[Field]
     label: str
     unique: bool = False
-    labels: Callable[[Any], pd.Index[Any]] | None = None
+    take: Callable[[Any], pd.DataFrame] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,15 @@ class Observations:
         What the source is called in messages.
     unique : bool, optional
         True where it is already certain that no row is there twice.
-    labels : callable, optional
-        Turns row numbers into the user's own labels of rows.
+    take : callable, optional
+        Gives the user's own rows of these numbers.
     """
 
     table: ibis.Table
     schema: Schema
     label: str
     unique: bool = False
-    labels: Callable[[Any], pd.Index[Any]] | None = None
+    take: Callable[[Any], pd.DataFrame] | None = None
 
     @property
     def engine(self) -> str:

@@ -49,7 +49,7 @@ def open_source(
 
     def observations(given: Mapping[str, Any]) -> Observations:
         return Observations(
-            relation.table, recognise(relation.fields, given), relation.label, relation.unique, relation.labels
+            relation.table, recognise(relation.fields, given), relation.label, relation.unique, relation.take
         )
 
     return observations

@@ -6,33 +6,19 @@ of cells at once. A cell is what gets a verdict; within it like is compared with
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import chdtri, digamma, fdtrc, nctdtr, ndtr, polygamma, stdtr, stdtrit
+from scipy.special import digamma, fdtrc, polygamma, stdtr, stdtrit
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-__all__ = [
-    "Differences",
-    "Units",
-    "compare_means",
-    "compare_pairs",
-    "compare_summaries",
-    "detectable",
-    "rank_test",
-    "runs_for_power",
-    "runs_needed",
-]
-
-POWER: Final = 0.8
-_MOST_RUNS: Final = 10_000
+__all__ = ["Differences", "Units", "compare_means", "compare_pairs", "compare_summaries"]
 
 
 @dataclass(frozen=True)
@@ -227,174 +213,6 @@ def compare_pairs(difference: Floats, baseline: Floats, cell: Ints, cells: int) 
         heterogeneity=np.full(cells, np.nan),
         paired=True,
     )
-
-
-def rank_test(units: Units) -> tuple[Floats, Floats]:
-    """Compare two sides by ranks: van Elteren's test, which is Mann-Whitney's for one stratum.
-
-    Parameters
-    ----------
-    units : Units
-        Values, sides and strata; runs are not looked at.
-
-    Returns
-    -------
-    pvalue : numpy.ndarray
-        Two-sided, by the normal approximation with ties and continuity taken into account; 1 where all are equal.
-    cliffs_delta : numpy.ndarray
-        Chance that a current unit is larger than a baseline one, minus that it is smaller; pairs within strata.
-
-    References
-    ----------
-    van Elteren (1960), Bull. Int. Stat. Inst. 37, 351-361; Cliff (1993), Psychological Bulletin 114, 494-509.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> value, side = np.array([1.0, 2.0, 3.0, 4.0]), np.array([0, 0, 1, 1])
-    >>> pvalue, delta = rank_test(Units(value, side, np.zeros(4, dtype=int), np.zeros(1, dtype=int)))
-    >>> pvalue.round(4), delta
-    (array([0.2453]), array([1.]))
-    """
-    strata, cells = len(units.cell_of), units.cells
-    order = np.lexsort((units.value, units.stratum))
-    value, stratum = units.value[order], units.stratum[order]
-    size = np.bincount(stratum, minlength=strata)
-    start = np.concatenate(([0], np.cumsum(size)))[:-1]
-    fresh = np.ones(len(value), dtype=bool)
-    fresh[1:] = (value[1:] != value[:-1]) | (stratum[1:] != stratum[:-1])
-    block = np.cumsum(fresh) - 1
-    length = np.bincount(block).astype(np.float64) if len(block) else np.empty(0)
-    first = np.flatnonzero(fresh)
-    rank = (first + (length - 1) / 2)[block] - start[stratum] + 1 if len(block) else np.empty(0)
-    ties = np.bincount(stratum[first], length**3 - length, strata) if len(block) else np.zeros(strata)
-    current = units.side[order] == 1
-    nc = np.bincount(stratum[current], minlength=strata).astype(np.float64)
-    nb = size - nc
-    u = np.bincount(stratum[current], rank[current], strata) - nc * (nc + 1) / 2
-    both = (nb > 0) & (nc > 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        variance = nb * nc / 12 * ((size + 1) - ties / (size * (size - 1)))
-    weight = np.where(both, 1 / (size + 1), 0.0)
-    owner = units.cell_of
-    shift = np.bincount(owner, weight * np.where(both, u - nb * nc / 2, 0.0), cells)
-    total = np.bincount(owner, weight**2 * np.where(both, variance, 0.0), cells)
-    single = np.bincount(owner[both], minlength=cells) == 1
-    correction = np.where(single, np.bincount(owner, weight * 0.5, cells), 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.maximum(np.abs(shift) - correction, 0.0) / np.sqrt(total)
-    pairs = np.bincount(owner, np.where(both, nb * nc, 0.0), cells)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        delta = 2 * np.bincount(owner, np.where(both, u, 0.0), cells) / pairs - 1
-    pvalue = np.where(total > 0, np.minimum(2 * ndtr(-z), 1.0), np.where(pairs > 0, 1.0, np.nan))
-    return pvalue, delta
-
-
-def runs_for_power(change: ArrayLike, spread: ArrayLike, alpha: float = 0.05, power: float = POWER) -> Floats:
-    """Return the runs per side at which a t test finds a change with the given power.
-
-    Parameters
-    ----------
-    change : array_like
-        True difference of the means, e.g. 0.02 on the scale of logarithms for 2 %.
-    spread : array_like
-        Standard deviation of a run on the same scale (the coefficient of variation, for logarithms).
-    alpha : float, optional
-        Level of the two-sided test.
-    power : float, optional
-        Chance to find the change.
-
-    Returns
-    -------
-    numpy.ndarray
-        Whole numbers from 2 to 10,000; NaN where a spread is not known.
-
-    See Also
-    --------
-    statsmodels.stats.power.TTestIndPower : the same, for one cell at a time.
-
-    Examples
-    --------
-    >>> runs_for_power([0.01, 0.02, 0.03, 0.05], 0.02)
-    array([64., 17.,  9.,  4.])
-    """
-    delta, sigma = np.broadcast_arrays(np.abs(np.asarray(change, float)), np.asarray(spread, float))
-
-    def enough(n: Floats) -> NDArray[np.bool_]:
-        df = 2 * n - 2
-        with np.errstate(divide="ignore", invalid="ignore"):
-            shift = np.where(sigma > 0, delta / sigma, np.inf) * np.sqrt(n / 2)
-        shift = np.minimum(shift, 1e3)
-        cut = -stdtrit(df, alpha / 2)
-        found = 1 - nctdtr(df, shift, cut) + nctdtr(df, shift, -cut)
-        return np.where(np.isfinite(found), found, 1.0) >= power
-
-    return np.where(np.isfinite(sigma), _smallest(enough, sigma.shape), np.nan)
-
-
-def runs_needed(
-    difference: ArrayLike, se: ArrayLike, spread: ArrayLike, df: ArrayLike, margin: ArrayLike, alpha: float = 0.05
-) -> Floats:
-    """Return the runs per side after which a verdict can be expected.
-
-    A verdict is a difference beyond the margin that the test finds, or equivalence within it. The number is chosen so that
-    the chance of either is 80 % if the true difference is what was seen, or half a standard error nearer to the
-    margin; a difference that might be right at the margin, where no number suffices, is taken as half the margin.
-    The spread is taken at the upper end of its 50 % interval, for it is known from few runs.
-
-    Parameters
-    ----------
-    difference, se, df : array_like
-        What was seen, its standard error and degrees of freedom.
-    spread : array_like
-        Standard deviation of a unit.
-    margin : array_like
-        The smallest difference that matters, on the scale of the values.
-    alpha : float, optional
-        Level of the tests.
-
-    Returns
-    -------
-    numpy.ndarray
-        Whole numbers from 2 to 10,000; NaN where the spread is not known.
-
-    Examples
-    --------
-    >>> runs_needed(0.0, 0.009, 0.02, 8, 0.02)
-    array(34.)
-    """
-    seen, error, sigma, freedom, edge = np.broadcast_arrays(
-        *(np.asarray(x, dtype=np.float64) for x in (difference, se, spread, df, margin))
-    )
-    sigma = sigma * np.sqrt(freedom / chdtri(freedom, 0.75))
-    size = np.abs(seen)
-    nearer = np.where(size < edge, np.minimum(size + error / 2, edge), np.maximum(size - error / 2, edge))
-    truth = np.where(np.abs(nearer - edge) < edge / 2, edge / 2, nearer)
-
-    def enough(n: Floats) -> NDArray[np.bool_]:
-        error_then = sigma * np.sqrt(2 / n)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            inside = edge + stdtrit(2 * n - 2, alpha) * error_then
-            equivalent = ndtr((inside - truth) / error_then) - ndtr((-inside - truth) / error_then)
-            outside = np.maximum(edge, -stdtrit(2 * n - 2, alpha / 2) * error_then)
-            moved = ndtr((truth - outside) / error_then) + ndtr((-truth - outside) / error_then)
-        chance = np.where(inside > 0, np.maximum(equivalent, 0.0), 0.0) + moved
-        return np.where(error_then == 0, True, chance >= POWER)
-
-    return np.where(np.isfinite(sigma) & np.isfinite(seen), _smallest(enough, sigma.shape), np.nan)
-
-
-def detectable(se: ArrayLike, df: ArrayLike, alpha: float = 0.05, power: float = POWER) -> Floats:
-    """Return the smallest true difference that would be found with the given power, as things are.
-
-    Examples
-    --------
-    >>> float(detectable(0.01, 18).round(4))
-    0.0296
-    """
-    freedom = np.asarray(df, dtype=np.float64)
-    with np.errstate(invalid="ignore"):
-        return (stdtrit(freedom, power) - stdtrit(freedom, alpha / 2)) * np.asarray(se, dtype=np.float64)
 
 
 def _compare(n: Floats, mean: Floats, variance: Floats, owner: Ints, units: Units | None) -> Differences:
@@ -608,15 +426,3 @@ def _heterogeneity(
         q = np.where(np.isfinite(q), q, 0.0)
         total = np.bincount(owner, q, cells)
         return np.where(count > 1, fdtrc(np.maximum(count - 1, 1), df, total / np.maximum(count - 1, 1)), np.nan)
-
-
-def _smallest(enough: Any, shape: tuple[int, ...]) -> Floats:
-    """Return the smallest whole number from 2 at which `enough` holds, by bisection; 10,000 where none does."""
-    low, high = np.full(shape, 1.0), np.full(shape, float(_MOST_RUNS))
-    for _ in range(math.ceil(math.log2(_MOST_RUNS))):
-        middle = np.floor((low + high) / 2)
-        middle = np.maximum(middle, 2.0)
-        holds = enough(middle)
-        high = np.where(holds, np.minimum(high, middle), high)
-        low = np.where(holds, low, middle)
-    return np.maximum(high, 2.0)
