@@ -499,6 +499,6 @@ def _row_of_observation(prepared: Prepared, answer: Answer) -> Callable[[pd.Seri
     def rows(line: pd.Series[Any]) -> pd.DataFrame:
         from aggrkit.pipeline.rows import rows_numbered
 
-        return rows_numbered(prepared, [answer.frames["anomalies_rows"].at[line.name, "row"]])
+        return rows_numbered(prepared, [int(answer.frames["anomalies_rows"]["row"].to_dict()[line.name])])
 
     return rows

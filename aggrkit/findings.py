@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pandas as pd
 
@@ -43,7 +43,7 @@ class Finding(pd.DataFrame):
         return type(self)
 
     @classmethod
-    def _made(cls, answer: Answer, origin: Callable[[pd.Series[Any]], pd.DataFrame]) -> Any:
+    def _made(cls, answer: Answer, origin: Callable[[pd.Series[Any]], pd.DataFrame]) -> Self:
         finding = cls(answer.frames[cls._name])
         object.__setattr__(finding, "_answer", answer)
         object.__setattr__(finding, "_origin", _Origin(origin))
@@ -101,7 +101,7 @@ class Finding(pd.DataFrame):
         return next(iter(self._sentences()), "")
 
     def _known(self) -> Answer:
-        answer = getattr(self, "_answer", None)
+        answer: Answer | None = getattr(self, "_answer", None)
         if answer is None:
             raise AggrError(
                 "this frame was put together from others and no longer knows what was asked; use the original"

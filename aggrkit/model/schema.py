@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -19,7 +20,7 @@ from aggrkit.model.metric import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
 __all__ = ["DIMENSIONS", "Column", "Field", "Kind", "Role", "Schema", "recognise"]
 
@@ -425,8 +426,9 @@ def _said(given: Mapping[str, object], columns: Mapping[str, Column]) -> dict[st
         if key == "metrics":
             said.update(_said_metrics(value, columns))
         elif key in lists:
-            for name in [value] if isinstance(value, str) else list(value):  # type: ignore[call-overload]
-                said[name] = replace(_there(name, columns, key), role=lists[key], metric=None, reason="named by you")
+            for name in _listed(value):
+                column = _there(name, columns, key)
+                said[column.name] = replace(column, role=lists[key], metric=None, reason="named by you")
         elif key in singles:
             column = _there(value, columns, key)
             said[column.name] = replace(column, role=singles[key], metric=None, reason="named by you")
@@ -436,12 +438,8 @@ def _said(given: Mapping[str, object], columns: Mapping[str, Column]) -> dict[st
 
 
 def _said_metrics(value: object, columns: Mapping[str, Column]) -> dict[str, Column]:
-    items = (
-        value.items()
-        if hasattr(value, "items")
-        else ((name, None) for name in ([value] if isinstance(value, str) else value))
-    )  # type: ignore[attr-defined]
-    said = {}
+    items = value.items() if isinstance(value, Mapping) else ((name, None) for name in _listed(value))
+    said: dict[str, Column] = {}
     for name, meaning in items:
         column = _there(name, columns, "metrics")
         found = metric_by_name(column.name, boolean=column.kind is Kind.BOOLEAN)
@@ -455,8 +453,13 @@ def _said_metrics(value: object, columns: Mapping[str, Column]) -> dict[str, Col
     return said
 
 
+def _listed(value: object) -> list[object]:
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+
+
 def _there(name: object, columns: Mapping[str, Column], key: str) -> Column:
-    if name in columns:
-        return columns[name]  # type: ignore[index]
+    column = columns.get(str(name))
+    if column is not None:
+        return column
     hint = did_you_mean(str(name), columns)
     raise SchemaError(f"there is no column {name!r} to be {key!r}; {hint} the columns are: {listed(columns)}")

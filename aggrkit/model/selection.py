@@ -113,8 +113,7 @@ class Selection:
     def __post_init__(self) -> None:
         object.__setattr__(self, "level", _level(self.level))
         if self.metrics is not None:
-            names = (self.metrics,) if isinstance(self.metrics, str) else tuple(str(name) for name in self.metrics)
-            object.__setattr__(self, "metrics", tuple(dict.fromkeys(names)))
+            object.__setattr__(self, "metrics", _names(self.metrics))
         object.__setattr__(self, "where", _where(self.where))
         object.__setattr__(self, "time_range", TimeRange.of(self.time_range))
         if self.result_type is not None and self.result_type not in RESULT_TYPES:
@@ -179,6 +178,12 @@ def _level(level: object) -> str | tuple[str, ...]:
     if not isinstance(level, Iterable):
         raise TypeError(f"a level is a name or a list of columns; got {level!r}")
     return tuple(dict.fromkeys(str(name) for name in level))
+
+
+def _names(names: object) -> tuple[str, ...]:
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        return (str(names),)
+    return tuple(dict.fromkeys(str(name) for name in names))
 
 
 def _where(where: object) -> tuple[tuple[str, tuple[Scalar, ...]], ...]:

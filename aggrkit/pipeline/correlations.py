@@ -54,11 +54,10 @@ class Correlate:
     name: str = "correlations"
 
     def __post_init__(self) -> None:
-        chosen = (self.methods,) if isinstance(self.methods, str) else tuple(dict.fromkeys(self.methods))
-        for method in chosen:
+        for method in self.methods:
             if method not in METHODS:
                 raise UnknownNameError.of("method", method, METHODS)
-        object.__setattr__(self, "methods", chosen)
+        object.__setattr__(self, "methods", tuple(dict.fromkeys(self.methods)))
         adjust_pvalues([], self.adjust)
 
     def __call__(self, answer: Answer, prepared: Prepared) -> Answer:
@@ -165,14 +164,15 @@ def _correlations(
             left = ibis.ifelse(complete, table[first], ibis.null("float64"))
             right = ibis.ifelse(complete, table[second], ibis.null("float64"))
             expressions[f"n{i}_{j}"] = complete.cast("int64").sum()
-            # DuckDB answers a constant with NaN, other engines with null: where a side doesn't vary there is no correlation
+            # A constant has no correlation; engines answer it with NaN, null or an error.
             expressions[f"r{i}_{j}"] = ibis.ifelse(
                 left.min() < left.max(), left.corr(right, how="pop"), ibis.null("float64")
             )
         grouped = table.group_by(by).aggregate(**expressions) if by else table.aggregate(**expressions)
         ordered = grouped.order_by(by) if by else grouped
         frames.append(fetch(ordered, prepared.label).to_pandas())
-    return pd.concat([frames[0], *(frame.drop(columns=by) for frame in frames[1:])], axis=1)
+    found: pd.DataFrame = pd.concat([frames[0], *(frame.drop(columns=by) for frame in frames[1:])], axis=1)
+    return found
 
 
 def _ranked(base: ibis.Table, by: list[str], pairs: Sequence[Pair]) -> tuple[ibis.Table, dict[Pair, tuple[str, str]]]:

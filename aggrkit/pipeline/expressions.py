@@ -38,7 +38,7 @@ LARGEST: Final = 1.7976931348623157e308
 _EPOCH_UNITS: Final = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"))
 
 
-@ibis.udf.agg.builtin(name="favg", signature=(("float64",), "float64"))
+@ibis.udf.agg.builtin(name="favg", signature=(("float64",), "float64"))  # type: ignore[untyped-decorator]
 def _compensated_mean(values: float) -> float:  # type: ignore[empty-body]
     """DuckDB's mean with Kahan's summation, as exact as numpy's pairwise one."""
 

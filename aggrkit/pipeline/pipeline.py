@@ -76,7 +76,7 @@ class Pipeline:
         name : str, optional
             Name of the stage, that of the function by default.
         """
-        made = stage
+        made: Any = stage
         if not hasattr(stage, "name"):
             made = (RecordPreprocessor if _takes_two(stage) else RelationStage)(_name(stage, name), stage)
         built_in = [place for place, existing in enumerate(self.preprocess) if isinstance(existing, _BUILT_IN)]
@@ -95,8 +95,9 @@ class Pipeline:
         name : str, optional
             Name of the stage, that of the function by default.
         """
+        made: Any = stage
         if hasattr(stage, "expressions"):
-            return replace(self, aggregate=(*self.aggregate, stage))
+            return replace(self, aggregate=(*self.aggregate, made))
         if _takes_two(stage):
             return replace(self, postprocess=(RecordAggregator(_name(stage, name), stage), *self.postprocess))
         return replace(self, aggregate=(*self.aggregate, Custom(_name(stage, name), stage)))
@@ -112,12 +113,13 @@ class Pipeline:
         name : str, optional
             Name of the stage, that of the function by default.
         """
-        made = stage if hasattr(stage, "name") else RecordPostprocessor(_name(stage, name), stage)
+        made: Any = stage if hasattr(stage, "name") else RecordPostprocessor(_name(stage, name), stage)
         return replace(self, postprocess=(*self.postprocess, made))
 
     def without(self, *names: str) -> Pipeline:
         """Return the pipeline without the stages of these names."""
-        known = [stage.name for stage in (*self.preprocess, *self.aggregate, *self.postprocess)]
+        stages: tuple[Any, ...] = (*self.preprocess, *self.aggregate, *self.postprocess)
+        known = [stage.name for stage in stages]
         for name in names:
             if name not in known:
                 raise UnknownNameError.of("stage", name, known)
@@ -197,4 +199,4 @@ def _takes_two(function: Any) -> bool:
 
 
 def _name(function: Any, name: str | None) -> str:
-    return name or getattr(function, "__name__", type(function).__name__)
+    return name or str(getattr(function, "__name__", type(function).__name__))

@@ -225,8 +225,8 @@ class Duplicates:
     """Take out observations that are there twice; repeats are data and stay.
 
     Two rows are the same observation if they have the same result id, or if they are equal in every column, the
-    time included. Where there is neither an id nor a time nothing tells a repeat from a duplicate: nothing is taken out,
-    and a note says so.
+    time included. Where there is neither an id nor a time nothing tells a repeat from a duplicate: nothing is taken
+    out, and a note says so.
     """
 
     name: str = "duplicates"

@@ -82,4 +82,5 @@ def _users_own(prepared: Prepared, table: ibis.Table) -> pd.DataFrame:
     schema = prepared.observations.schema
     ordered = table.order_by(ROW) if ROW in table.columns else table
     columns = {column.name: ordered[column.field] for column in schema.columns if column.field in table.columns}
-    return fetch(ordered.select(**columns), prepared.label).to_pandas()
+    rows: pd.DataFrame = fetch(ordered.select(**columns), prepared.label).to_pandas()
+    return rows

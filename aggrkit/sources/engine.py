@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import ibis
+import pyarrow as pa
 
 from aggrkit.errors import SourceError
 from aggrkit.model.schema import Field, Kind
@@ -54,9 +55,43 @@ def from_connection(connection: duckdb.DuckDBPyConnection) -> Backend:
     with reading("the connection"):
         cursor = connection.cursor()
         cursor.execute("SET python_enable_replacements = false")
-        backend: Backend = ibis.duckdb.from_connection(cursor)
+        backend: Backend = ibis.duckdb.from_connection(_Cursor(cursor))
         cursor.execute("SET TimeZone = 'UTC'")
     return backend
+
+
+class _Cursor:
+    """A cursor whose results have the methods that Ibis calls and DuckDB 2 deprecates, without DuckDB's warnings."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        self._cursor = cursor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
+
+    def execute(self, *args: Any, **kwargs: Any) -> _Result:
+        return _Result(self._cursor.execute(*args, **kwargs))
+
+    def sql(self, *args: Any, **kwargs: Any) -> _Result:
+        return _Result(self._cursor.sql(*args, **kwargs))
+
+
+class _Result:
+    """What a cursor or relation of DuckDB answers."""
+
+    def __init__(self, result: Any) -> None:
+        self._result = result
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._result, name)
+
+    def fetch_arrow_table(self) -> Any:
+        if isinstance(self._result, duckdb.DuckDBPyRelation):
+            return self._result.to_arrow_table()
+        # Only names of tables and columns come this way; DuckDB warns of Arrow on a cursor, since it copies the rows.
+        names = [column[0] for column in self._result.description]
+        rows = self._result.fetchall()
+        return pa.table({name: [row[place] for row in rows] for place, name in enumerate(names)})
 
 
 @contextlib.contextmanager

@@ -66,10 +66,10 @@ def _read(backend: object, reader: str, pattern: str) -> ibis.Table:
         "hive_partitioning": "=" in pattern or (Path(pattern).name != pattern and "*" in pattern),
     }
     if reader == "parquet":
-        return backend.read_parquet(pattern, **options)  # type: ignore[attr-defined, no-any-return]
+        return backend.read_parquet(pattern, **options)  # type: ignore[attr-defined]
     if reader == "csv":
-        return backend.read_csv(pattern, sample_size=-1, **options)  # type: ignore[attr-defined, no-any-return]
-    return backend.read_json(pattern, **options)  # type: ignore[attr-defined, no-any-return]
+        return backend.read_csv(pattern, sample_size=-1, **options)  # type: ignore[attr-defined]
+    return backend.read_json(pattern, **options)  # type: ignore[attr-defined]
 
 
 def _pattern(path: str) -> tuple[str, str]:

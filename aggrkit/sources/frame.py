@@ -17,6 +17,7 @@ from aggrkit.sources.observations import ROW, Observations, Relation
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from numpy.typing import NDArray
     from ibis.backends.duckdb import Backend
 
     from aggrkit.model.schema import Schema
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["both_sides", "frame_observations", "frame_relation"]
 
 _SAMPLE = 100_000
-_MIX = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5)
+_MIX = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
 _READABLE_SHARE = 0.5
 
 
@@ -141,7 +142,7 @@ def _plain(column: ibis.Column) -> ibis.Column:
 def _surely_unique(frame: pd.DataFrame, schema: Schema) -> bool:
     """Say whether it is certain that no two rows of a frame are equal in all their numbers and times.
 
-    A hash of the column that varies most, with three others where one doesn't suffice, is spread over a table; rows
+    A hash of the two columns that vary most, and of two more where that doesn't suffice, is spread over a table; rows
     that share a place there and the whole hash may be equal, all others can't. Linear in time, and no sorting.
 
     Parameters
@@ -164,7 +165,8 @@ def _surely_unique(frame: pd.DataFrame, schema: Schema) -> bool:
     if not usable:
         return False
     ranked = sorted(usable, key=lambda word: -len(np.unique(word[:_SAMPLE])))
-    return any(_no_two_equal(ranked[:width]) for width in ({1, min(4, len(ranked))} if len(ranked) > 1 else {1}))
+    widths = sorted({min(2, len(ranked)), min(4, len(ranked))})
+    return any(_no_two_equal(ranked[:width]) for width in widths)
 
 
 def _named_columns(frame: pd.DataFrame) -> dict[str, pd.Series[Any]]:
@@ -182,7 +184,7 @@ def _named_columns(frame: pd.DataFrame) -> dict[str, pd.Series[Any]]:
     columns: dict[str, pd.Series[Any]] = {}
     for place, level in enumerate(frame.index.names):
         if level is not None and str(level) not in names:
-            columns[str(level)] = frame.index.get_level_values(place).to_series(index=range(len(frame)))
+            columns[str(level)] = pd.Series(frame.index.get_level_values(place), index=range(len(frame)))
     columns.update((name, frame.iloc[:, place]) for place, name in enumerate(names))
     return columns
 
@@ -245,7 +247,7 @@ def _period(series: pd.Series[Any]) -> tuple[Any, Kind, bool]:
 
 def _category(series: pd.Series[Any]) -> tuple[Any, Kind, bool] | None:
     categories = series.cat.categories
-    inner = _convert(categories.to_series(index=range(len(categories)))) if len(categories) else None
+    inner = _convert(pd.Series(categories)) if len(categories) else None
     if inner is None:
         return _converted_text(series.astype(object))
     array, kind, text = inner
@@ -257,11 +259,11 @@ def _category(series: pd.Series[Any]) -> tuple[Any, Kind, bool] | None:
 
 
 def _sparse(series: pd.Series[Any]) -> tuple[Any, Kind, bool] | None:
-    return _convert(series.sparse.to_dense())
+    return _convert(pd.Series(np.asarray(series.array), index=series.index))
 
 
 def _arrow(series: pd.Series[Any]) -> tuple[Any, Kind, bool] | None:
-    array = pa.chunked_array(series.array.__arrow_array__())  # type: ignore[attr-defined]
+    array = pa.chunked_array(series.array.__arrow_array__())
     kind = array.type
     if pa.types.is_boolean(kind):
         return array, Kind.BOOLEAN, False
@@ -321,7 +323,7 @@ def _converted_text(series: pd.Series[Any]) -> tuple[Any, Kind, bool] | None:
     return (array, Kind.NUMBER, True) if readable >= _READABLE_SHARE else (array, Kind.TEXT, False)
 
 
-def _words(series: pd.Series[Any]) -> np.ndarray[Any, Any] | None:
+def _words(series: pd.Series[Any]) -> NDArray[np.uint64] | None:
     """Return the bits of a numeric or time column as 64-bit words, or None where that would need a conversion."""
     dtype = series.dtype
     if not isinstance(dtype, np.dtype) or dtype.kind not in "iufMm" or dtype.itemsize not in (4, 8):
@@ -334,24 +336,24 @@ def _words(series: pd.Series[Any]) -> np.ndarray[Any, Any] | None:
     return np.ascontiguousarray(values).view(np.uint64)
 
 
-def _no_two_equal(words: list[np.ndarray[Any, Any]]) -> bool:
-    with np.errstate(over="ignore"):
-        mixed = words[0] * np.uint64(_MIX[0])
-        for word, factor in zip(words[1:], _MIX[1:], strict=False):
-            mixed ^= word * np.uint64(factor)
-            mixed *= np.uint64(_MIX[0])
-        mixed ^= mixed >> np.uint64(32)
+def _no_two_equal(words: list[NDArray[np.uint64]]) -> bool:
+    mixed = words[0] * np.uint64(_MIX[0])
+    for word in words[1:]:
+        mixed ^= word
         mixed *= np.uint64(_MIX[1])
+        mixed ^= mixed >> np.uint64(32)
+    mixed *= np.uint64(_MIX[0])
     bits = int(np.clip(np.ceil(np.log2(len(mixed) + 1)) + 3, 10, 27))
-    place = (mixed >> np.uint64(64 - bits)).astype(np.int64)
-    last = np.empty(1 << bits, dtype=np.int32 if len(mixed) < 2**31 else np.int64)
+    place = (mixed >> np.uint64(64 - bits)).view(np.int64)
+    last = np.empty(1 << bits, dtype=np.int64 if len(mixed) >= 2**31 else np.int32)
     rows = np.arange(len(mixed), dtype=last.dtype)
     last[place] = rows
     winner = last[place]
     losers = np.flatnonzero(winner != rows)
     if (mixed[winner[losers]] == mixed[losers]).any():
         return False
-    return len(np.unique(mixed[losers])) == len(losers)
+    rest = np.sort(mixed[losers])
+    return not (rest[1:] == rest[:-1]).any()
 
 
 def _is(kinds: str) -> Callable[[Any], bool]:

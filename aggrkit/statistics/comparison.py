@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-__all__ = ["Differences", "Units", "compare_means", "compare_pairs", "compare_summaries"]
+__all__ = ["Differences", "Units", "compare_means", "compare_pairs", "compare_summaries", "nested_effect"]
 
 
 @dataclass(frozen=True)
@@ -215,9 +215,58 @@ def compare_pairs(difference: Floats, baseline: Floats, cell: Ints, cells: int) 
     )
 
 
+def nested_effect(value: Floats, outer: Ints, inner: Ints, cell: Ints, cells: int) -> Floats:
+    """Return the p-value that the inner groups of a cell don't differ within the outer ones (nested analysis of variance).
+
+    Parameters
+    ----------
+    value : numpy.ndarray, shape (n,)
+        Value of each unit.
+    outer, inner : numpy.ndarray of int, shape (n,)
+        Number of the outer and the inner group of each unit; inner groups lie within outer ones.
+    cell : numpy.ndarray of int, shape (n,)
+        Number of the cell.
+    cells : int
+        Number of cells.
+
+    Returns
+    -------
+    numpy.ndarray, shape (cells,)
+        1 where there is nothing to tell it by.
+
+    See Also
+    --------
+    scipy.stats.f_oneway : the same, for one outer group.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> zeros = np.zeros(6, dtype=int)
+    >>> nested_effect(np.array([1.0, 2, 3, 7, 8, 9]), zeros, np.array([0, 0, 0, 1, 1, 1]), zeros, 1).round(4)
+    array([0.0018])
+    """
+    inner = np.unique(np.stack([outer, inner]), axis=1, return_inverse=True)[1].ravel()
+    groups = int(inner.max()) + 1 if len(inner) else 0
+    n, mean, variance = _moments(value, inner, groups)
+    outer_of, cell_of = np.zeros(groups, dtype=np.int64), np.zeros(groups, dtype=np.int64)
+    outer_of[inner], cell_of[inner] = outer, cell
+    size = int(outer.max()) + 1 if len(outer) else 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        middle = np.bincount(outer_of, n * mean, size) / np.bincount(outer_of, n, size)
+        between = np.bincount(cell_of, n * (mean - middle[outer_of]) ** 2, cells)
+        within = np.bincount(cell_of, (n - 1) * np.nan_to_num(variance), cells)
+        used = np.unique(np.stack([cell, outer]), axis=1)[0] if len(outer) else outer
+        df = np.bincount(cell_of, minlength=cells) - np.bincount(used, minlength=cells)
+        rest = np.bincount(cell_of, n - 1, cells)
+        ratio = (between / df) / (within / rest)
+    told = (df > 0) & (rest > 0)
+    pvalue = fdtrc(np.maximum(df, 1), np.maximum(rest, 1), np.where(np.isfinite(ratio), ratio, 0.0))
+    return np.where(told, np.where(np.isinf(ratio), 0.0, pvalue), 1.0)
+
+
 def _compare(n: Floats, mean: Floats, variance: Floats, owner: Ints, units: Units | None) -> Differences:
     cells = int(owner.max()) + 1 if len(owner) else 0
-    matched = (n > 0).all(axis=1)
+    matched = np.logical_and(n[:, 0] > 0, n[:, 1] > 0)
     count = np.bincount(owner[matched], minlength=cells)
     weighing, variance, extra = _moderated(n, variance, owner, matched, cells)
     weight = _weights((weighing / np.maximum(n, 1)).sum(axis=1), n, owner, matched, count, cells)

@@ -86,4 +86,5 @@ def any_of_many(pvalues: ArrayLike, tests: int) -> NDArray[np.float64]:
     """
     raw = np.clip(np.asarray(pvalues, dtype=np.float64), 0.0, 1.0)
     with np.errstate(divide="ignore"):
-        return -np.expm1(tests * np.log1p(-raw))
+        chance: NDArray[np.float64] = -np.expm1(tests * np.log1p(-raw))
+    return chance

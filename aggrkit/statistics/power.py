@@ -124,16 +124,19 @@ def detectable(se: ArrayLike, df: ArrayLike, alpha: float = 0.05, power: float =
     """
     freedom = np.asarray(df, dtype=np.float64)
     with np.errstate(invalid="ignore"):
-        return (stdtrit(freedom, power) - stdtrit(freedom, alpha / 2)) * np.asarray(se, dtype=np.float64)
+        found = (stdtrit(freedom, power) - stdtrit(freedom, alpha / 2)) * np.asarray(se, dtype=np.float64)
+    return np.asarray(found, dtype=np.float64)
 
 
 def _smallest(enough: Callable[[Floats], NDArray[np.bool_]], shape: tuple[int, ...]) -> Floats:
     """Return the smallest whole number from 2 at which `enough` holds, by bisection; 10,000 where none does."""
-    low, high = np.full(shape, 1.0), np.full(shape, float(_MOST_RUNS))
+    low: Floats = np.full(shape, 1.0)
+    high: Floats = np.full(shape, float(_MOST_RUNS))
     for _ in range(math.ceil(math.log2(_MOST_RUNS))):
         middle = np.floor((low + high) / 2)
         middle = np.maximum(middle, 2.0)
         holds = enough(middle)
         high = np.where(holds, np.minimum(high, middle), high)
         low = np.where(holds, low, middle)
-    return np.maximum(high, 2.0)
+    least: Floats = np.maximum(high, 2.0)
+    return least

@@ -124,7 +124,7 @@ def fisher_pvalue(successes1: int, n1: int, successes2: int, n2: int) -> float:
 
     if not n1 or not n2 or successes1 + successes2 in (0, n1 + n2):
         return 1.0
-    return float(fisher_exact([[successes1, n1 - successes1], [successes2, n2 - successes2]]).pvalue)
+    return float(fisher_exact(np.array([[successes1, n1 - successes1], [successes2, n2 - successes2]])).pvalue)
 
 
 _EXACT_UP_TO = 1000
@@ -205,7 +205,7 @@ def compare_rates(
     """
     cells = len(inflation)
     passed, total = successes.astype(np.float64), n.astype(np.float64)
-    matched = (total > 0).all(axis=1)
+    matched = np.logical_and(total[:, 0] > 0, total[:, 1] > 0)
     owner = cell_of
     count = np.bincount(owner[matched], minlength=cells)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -247,7 +247,9 @@ def compare_rates(
     )
 
 
-def overdispersion(successes: Floats, n: Floats, place: Ints, cell: Ints, cells: int) -> Floats:
+def overdispersion(
+    successes: Floats, n: Floats, place: Ints, cell: Ints, cells: int, run: Ints | None = None
+) -> Floats:
     """Return by how much the pass rates of runs vary more than those of independent observations would.
 
     Parameters
@@ -260,6 +262,9 @@ def overdispersion(successes: Floats, n: Floats, place: Ints, cell: Ints, cells:
         Number of the cell.
     cells : int
         Number of cells.
+    run : numpy.ndarray of int, shape (runs,), optional
+        Number of the run, for runs that span several strata: what counts is how far a run is off in all of them
+        together. Each entry is a run of its own by default.
 
     Returns
     -------
@@ -277,13 +282,21 @@ def overdispersion(successes: Floats, n: Floats, place: Ints, cell: Ints, cells:
     with np.errstate(divide="ignore", invalid="ignore"):
         rate = np.bincount(place, successes, size) / np.bincount(place, n, size)
         expected = rate[place]
-        excess = (successes - n * expected) ** 2 / (n * expected * (1 - expected))
-    told = np.isfinite(excess)
-    runs = np.bincount(cell[told], minlength=cells)
-    places = np.unique(np.stack([cell[told], place[told]]), axis=1)[0]
-    df = runs - np.bincount(places, minlength=cells)
+    off, own = successes - n * expected, n * expected * (1 - expected)
+    told = own > 0
+    key = np.arange(len(place)) if run is None else run
+    unique, run_of, spans = np.unique(
+        np.stack([cell[told], key[told]]), axis=1, return_inverse=True, return_counts=True
+    )
+    count = unique.shape[1]
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = np.bincount(cell[told], excess[told], cells) / df
+        excess = np.bincount(run_of.ravel(), off[told], count) ** 2 / np.bincount(run_of.ravel(), own[told], count)
+    runs = np.bincount(unique[0], minlength=cells)
+    places = np.bincount(np.unique(np.stack([cell[told], place[told]]), axis=1)[0], minlength=cells)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        strata_per_run = np.bincount(unique[0], spans, cells) / runs
+        df = runs - places / strata_per_run
+        found = np.bincount(unique[0], excess, cells) / df
     return np.where((df > 0) & (found > 1), found, 1.0)
 
 
