@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from aggrkit.errors import SchemaError, UnknownNameError
+from aggrkit.errors import SchemaError, UnknownNameError, listed
 from aggrkit.findings import Anomalies, Comparison, Correlations, Distributions, Proportions, Stats
 from aggrkit.model.selection import Selection
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aggrkit.model.schema import Schema
     from aggrkit.pipeline.pipeline import Pipeline
     from aggrkit.pipeline.preprocess import Prepared
+    from aggrkit.pipeline.sides import Sides
     from aggrkit.sources.observations import Observations
 
 __all__ = ["Analysis"]
@@ -187,7 +188,7 @@ class Analysis:
         """
         from aggrkit.pipeline.aggregate import proportions
 
-        names = self._chosen(metrics, proportion=True)
+        names = self._pass_fail(metrics)
         answer, prepared = self._run(self._bare(), level, names, where, time_range)
         frame, rows = proportions(prepared, confidence)
         answer = replace(answer, rows=rows).with_frame("proportions", frame, confidence=confidence)
@@ -286,9 +287,8 @@ class Analysis:
         """
         from aggrkit.pipeline.anomalies import DetectAnomalies
 
-        names = self._chosen(metrics, proportion=False)
         stage = DetectAnomalies(method, alpha, threshold)
-        answer, prepared = self._run(self._bare(stage), level, names, where, time_range, numbered=True)
+        answer, prepared = self._run(self._bare(stage), level, metrics, where, time_range, numbered=True)
         return Anomalies._made(answer, _row_of_observation(prepared, answer))
 
     def compare(
@@ -370,7 +370,7 @@ class Analysis:
             )
         stage = Compare(Sides(baseline, current, by), margin, alpha, adjust)
         answer, prepared = self._run(self._bare(stage), level, metrics, where, time_range)
-        return Comparison._made(answer, _rows_of_group(prepared))
+        return Comparison._made(answer, _rows_of_group(prepared, sides=stage.sides))
 
     def correlations(
         self,
@@ -449,16 +449,16 @@ class Analysis:
         prepared = pipeline.prepare(observations, selection, condition)
         return pipeline.answer(prepared), prepared
 
-    def _chosen(self, metrics: Names, *, proportion: bool) -> Names:
-        """Leave out what a question can't be asked of, unless it was asked for by name."""
+    def _pass_fail(self, metrics: Names) -> Names:
+        """Return the metrics that were asked for, or all that are pass or fail."""
         if metrics is not None:
             return metrics
-        schema = self.schema
-        kept = [metric.name for metric in schema.metrics if metric.is_proportion == proportion]
-        if not kept and schema.metrics:
-            what = "pass/fail metric" if proportion else "metric that is a number"
-            raise UnknownNameError(f"there is no {what}; recognised: {[metric.name for metric in schema.metrics]}")
-        return kept or None
+        known = self.schema.metrics
+        kept = [metric.name for metric in known if metric.is_proportion]
+        if not kept:
+            names = [metric.name for metric in known]
+            raise UnknownNameError(f"there is no pass/fail metric; recognised: {listed(names)}", choices=names)
+        return kept
 
     def _against(self, baseline: pd.DataFrame, current: Any) -> Analysis:
         """Return an analysis of these observations and a baseline's together, marked by side."""
@@ -468,10 +468,12 @@ class Analysis:
             )
         from aggrkit.sources.frame import both_sides
 
-        return replace(self, source=lambda given: both_sides(baseline, self.source(given), given, _SIDE_NAME))
+        return Analysis(
+            lambda given: both_sides(baseline, self.source(given), given, _SIDE_NAME), self.given, self.pipeline
+        )
 
 
-_SIDE_NAME = "__aggrkit_side"
+_SIDE_NAME = "aggrkit_side"
 
 
 def _split(where: Where) -> tuple[Any, Any]:
@@ -485,11 +487,15 @@ def _split(where: Where) -> tuple[Any, Any]:
     return None, where
 
 
-def _rows_of_group(prepared: Prepared, *, value: bool = False) -> Callable[[pd.Series[Any]], pd.DataFrame]:
+def _rows_of_group(
+    prepared: Prepared, *, value: bool = False, sides: Sides | None = None
+) -> Callable[[pd.Series[Any]], pd.DataFrame]:
     def rows(line: pd.Series[Any]) -> pd.DataFrame:
-        from aggrkit.pipeline.rows import rows_behind
+        from aggrkit.pipeline.rows import rows_behind, rows_of_sides
 
         groups = {name: line[name] for name in prepared.groups if name in line.index}
+        if sides is not None:
+            return rows_of_sides(prepared, groups, sides)
         return rows_behind(prepared, groups, (line["column"], line["value"]) if value else None)
 
     return rows

@@ -92,7 +92,23 @@ class Finding(pd.DataFrame):
             raise IndexError(f"there is no line {i}: the frame has {len(self)}")
         if self._origin is None:
             raise AggrError("the observations behind this frame are not at hand; ask the source again")
-        return self._origin(pd.DataFrame(self).iloc[i])
+        line = pd.DataFrame(self).iloc[i]
+        return self._origin(line.rename(self.iloc[[i]]._made_at()[0]))
+
+    def _made_at(self) -> list[Any]:
+        """Return the label that each line had when it was made, however it was sorted and numbered since; or None."""
+        made = self._known().frames[self._name]
+        keys = _contents(pd.DataFrame(self)[list(made.columns)])
+        if keys == _contents(made.reindex(self.index)):
+            return list(self.index)
+        found: dict[Any, list[Any]] = {}
+        for label, key in zip(made.index, _contents(made), strict=True):
+            found.setdefault(key, []).append(label)
+        places = []
+        for label, key in zip(self.index, keys, strict=True):
+            candidates = found.get(key, [None])
+            places.append(label if label in candidates else candidates[0])
+        return places
 
     def _sentences(self) -> list[str]:
         return []
@@ -215,11 +231,14 @@ class Anomalies(Finding):
     def _sentences(self) -> list[str]:
         meta = self.meta
         cells = meta["cells_tested"]
+        if not meta["too_few"]:
+            return ["No metric that is a number: a single failure is no anomaly; compare() finds changed pass rates."]
         lines = [
             f"{_count(len(self), 'anomaly', 'anomalies')} in {_count(cells, 'cell')} tested by method {meta['method']!r}."
         ]
         if len(self):
-            worst = self.iloc[0]
+            sized = pd.DataFrame(self).assign(__size=-self["score"].abs())
+            worst = sized.sort_values(["pvalue_adjusted", "__size"], kind="stable").iloc[0]
             lines.append(
                 f"Most certain: {worst['metric']} = {_number(worst['value'])} of {_line_name(self, worst)} "
                 f"(observation {worst['observation']}), expected {_number(worst['lower'])} to {_number(worst['upper'])}."
@@ -257,8 +276,8 @@ class Comparison(Finding):
     @property
     def details(self) -> pd.DataFrame:
         """What else is known of each line."""
-        frame = self._known().frames["compare_details"]
-        return frame.reindex(self.index)
+        self._require()
+        return self._known().frames["compare_details"].reindex(self._made_at()).set_axis(self.index)
 
     def _sentences(self) -> list[str]:
         meta = self.meta
@@ -308,6 +327,8 @@ class Correlations(Finding):
 
     def _sentences(self) -> list[str]:
         significant = self[self["significant"]]
+        if not len(self):
+            return ["No correlation: there is only one metric."]
         lines = [f"{_count(len(self), 'correlation')}, {len(significant)} of them significant after adjustment."]
         if len(significant):
             best = significant.loc[significant["correlation"].abs().sort_values(ascending=False).index[0]]
@@ -342,6 +363,12 @@ class _Origin:
 
     def __deepcopy__(self, memo: object) -> _Origin:
         return self
+
+
+def _contents(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
+    """Return the values of each line, missing ones as None."""
+    columns = (column.astype(object).where(column.notna(), None) for _, column in frame.items())
+    return list(zip(*columns, strict=True))
 
 
 def _rows_meta(rows: RowsReport) -> dict[str, Any]:

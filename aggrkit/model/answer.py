@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from aggrkit.errors import SchemaError, listed
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -87,10 +89,32 @@ class Answer:
     rows: RowsReport | None = None
     meta: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.selection, dict(self.frames), self.rows, dict(self.meta))
+
     def with_frame(self, name: str, frame: pd.DataFrame, **meta: Any) -> Answer:
-        """Return the answer with one more named frame, and what is to be said of it."""
+        """Return the answer with one more named frame, and what is to be said of it.
+
+        Raises
+        ------
+        SchemaError
+            If a column to group by has the name of a column of the answer.
+        """
+        doubled = sorted({str(column) for column in frame.columns[frame.columns.duplicated()]})
+        if doubled:
+            raise SchemaError(
+                f"the answer would have two columns called {listed(doubled)}; "
+                "rename the columns that are grouped by, or the stage that adds one"
+            )
         return replace(
             self,
             frames=MappingProxyType({**self.frames, name: frame}),
             meta=MappingProxyType({**self.meta, **meta}),
         )
+
+
+def _restored(
+    selection: Selection, frames: dict[str, pd.DataFrame], rows: RowsReport | None, meta: dict[str, Any]
+) -> Answer:
+    """Make an answer again that was pickled."""
+    return Answer(selection, MappingProxyType(frames), rows, MappingProxyType(meta))

@@ -130,7 +130,9 @@ _MANY: Final[dict[Role, frozenset[str]]] = {
             "return_code",
         }
     ),
-    Role.IGNORED: frozenset({"seed", "index", "level_0", "unnamed: 0", "row", "row_number", "checksum"}),
+    Role.IGNORED: frozenset(
+        {"seed", "index", "level_0", "__index_level_0__", "unnamed: 0", "row", "row_number", "checksum"}
+    ),
 }
 
 _WHY: Final = {

@@ -5,24 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import ibis
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
-from aggrkit.errors import EmptySelectionError, SchemaError
+from aggrkit.errors import EmptySelectionError, SchemaError, StageError
 from aggrkit.model.answer import COLUMNS, RowsReport
 from aggrkit.model.schema import Kind, Role
-from aggrkit.pipeline.expressions import fetch, label_of, mean, quantiles
+from aggrkit.pipeline.expressions import as_number, fetch, label_of, mean, quantiles, text_of
 from aggrkit.pipeline.preprocess import UNKNOWN, Prepared, nothing_selected, rows_report
 from aggrkit.statistics.proportions import wilson_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import ibis
     import pyarrow as pa
 
     from aggrkit.model.metric import Metric
+    from aggrkit.model.schema import Column
 
 __all__ = [
     "Aggregator",
@@ -31,9 +32,11 @@ __all__ = [
     "Moments",
     "Percentiles",
     "aggregate",
+    "as_text",
     "distributions",
     "group_labels",
     "proportions",
+    "value_text",
 ]
 
 PERCENTILES: Final = (50, 75, 90, 95, 99)
@@ -102,7 +105,7 @@ class Percentiles:
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns: p50, p99.9, ..."""
-        return tuple(f"p{point:g}" for point in self.points)
+        return tuple("p" + repr(float(point)).removesuffix(".0") for point in self.points)
 
     def expressions(self, values: ibis.Column, metric: Metric) -> Mapping[str | tuple[str, ...], ibis.Scalar]:
         """Return all percentiles of a metric as one list; a proportion has none."""
@@ -139,7 +142,10 @@ class Custom:
 
     def expressions(self, values: ibis.Column, metric: Metric) -> Mapping[str | tuple[str, ...], ibis.Scalar]:
         """Return the user's expression."""
-        return {self.name: self.function(values)}
+        found = self.function(values)
+        if not isinstance(found, ibis.Scalar):
+            raise TypeError(f"it must reduce the values to one, not give {type(found).__name__}")
+        return {self.name: found}
 
 
 @dataclass(frozen=True)
@@ -165,7 +171,7 @@ def aggregate(prepared: Prepared, stages: Sequence[Aggregator]) -> tuple[pd.Data
     for metric in prepared.metrics:
         values = prepared.values(metric)
         for stage in stages:
-            for columns, expression in stage.expressions(values, metric).items():
+            for columns, expression in _needs_of(stage, values, metric).items():
                 key = f"e{len(planned)}"
                 planned.append(_Planned(metric, key, columns))
                 expressions[key] = expression
@@ -182,6 +188,13 @@ def aggregate(prepared: Prepared, stages: Sequence[Aggregator]) -> tuple[pd.Data
     audited = {reason: int(pc.sum(found[f"a{place}"]).as_py() or 0) for place, reason in enumerate(prepared.audits)}
     frame = _tidy(prepared.metrics, planned, found, labels)
     return frame, rows_report(prepared, int(rows.sum()), audited)
+
+
+def _needs_of(stage: Aggregator, values: ibis.Column, metric: Metric) -> Mapping[str | tuple[str, ...], ibis.Scalar]:
+    try:
+        return stage.expressions(values, metric)
+    except Exception as error:
+        raise StageError("aggregate", stage.name, error) from error
 
 
 def statistics_columns(stages: Sequence[Aggregator]) -> tuple[str, ...]:
@@ -229,7 +242,7 @@ def distributions(
         raise SchemaError(
             "no column describes the observations by categories; name one: distributions(columns=['...'])"
         )
-    texts = {f"c{place}": label_of(table[column.field]).cast("string") for place, column in enumerate(chosen)}
+    texts = {f"c{place}": value_text(table[column.field], column) for place, column in enumerate(chosen)}
     sizes = fetch(
         table.aggregate(rows=table.count(), **{key: text.nunique() for key, text in texts.items()}), prepared.label
     )
@@ -274,12 +287,21 @@ def group_labels(found: pa.Table, names: Sequence[str]) -> pd.DataFrame:
         if pd.api.types.is_string_dtype(values.dtype) or values.dtype == object:
             values = values.astype("str").where(values.notna(), UNKNOWN).astype("str")
         elif values.isna().any():
-            values = _as_text(values)
+            values = as_text(values)
         labels[name] = values
     return pd.DataFrame(labels, index=range(found.num_rows))
 
 
-def _as_text(values: pd.Series[Any]) -> pd.Series[Any]:
+def value_text(values: ibis.Column, column: Column) -> ibis.Column:
+    """Return the values of a describing column as text, those of a pass/fail metric as "True" and "False"."""
+    if column.metric is not None and column.metric.is_proportion:
+        number = as_number(values, column)
+        return ibis.cases((number == 1.0, "True"), (number == 0.0, "False"))
+    return text_of(label_of(as_number(values, column) if column.metric is not None else values))
+
+
+def as_text(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Return labels as text; what is missing is called "unknown"."""
     whole = pd.api.types.is_float_dtype(values.dtype) and (values.dropna() % 1 == 0).all()
     text = [
         UNKNOWN if gone else str(int(value) if whole else value)
@@ -312,7 +334,8 @@ def _tidy(
     repeated["unit"] = pd.array(np.tile([metric.unit for metric in metrics], count), dtype="str")
     for column, data in values.items():
         repeated[column] = data[order].ravel()
-    repeated["missing"] = np.repeat(rows[order], width) - repeated["n"]
+    if "n" in repeated:
+        repeated["missing"] = np.repeat(rows[order], width) - repeated["n"]
     return repeated
 
 

@@ -14,7 +14,8 @@ from aggrkit.errors import TooFewObservationsError, UnknownNameError
 from aggrkit.model.answer import COLUMNS, Answer
 from aggrkit.model.schema import DIMENSIONS, Column, Role
 from aggrkit.pipeline.aggregate import group_labels
-from aggrkit.pipeline.expressions import any_of, fetch, label_of, mean, quantiles
+from aggrkit.pipeline.expressions import any_of, fetch, mean, quantiles
+from aggrkit.pipeline.preprocess import group_key
 from aggrkit.sources.observations import ROW
 from aggrkit.statistics.multiplicity import any_of_many
 from aggrkit.statistics.outliers import (
@@ -83,12 +84,10 @@ class DetectAnomalies:
     def __call__(self, answer: Answer, prepared: Prepared) -> Answer:
         """Return the answer with the frame "anomalies"."""
         metrics = [metric for metric in prepared.metrics if not metric.is_proportion]
-        if not metrics:
-            raise UnknownNameError(
-                "only pass/fail metrics were selected, and a single failure is no anomaly; compare() finds changed rates"
-            )
         cells = _Cells.of(prepared, metrics)
         tested = int(sum((cells.n(metric) >= self._fewest).sum() for metric in metrics))
+        if self.method == "robust":
+            cells.measure_spread(metrics)
         flagged = [self._flag(cells, metric, max(tested, 1)) for metric in metrics]
         frame = cells.collect([bounds for bounds in flagged if bounds is not None], self.method == "gesd")
         numbers = pd.DataFrame({"row": frame.pop(ROW)})
@@ -135,7 +134,7 @@ class DetectAnomalies:
         chance = -np.expm1(np.log1p(-self.alpha) / tested)
         cut = np.full(len(n), self.threshold) if self.threshold is not None else robust_cut(n, chance)
         parts = []
-        for scale in ("raw", "log") if cells.scale(metric) == "both" else (cells.scale(metric),):
+        for scale in cells.scales(metric):
             centre, width = cells.robust(metric, scale)
             parts.append(_Bounds.around(metric, centre, width, cut, n, usable, tested, log=scale == "log", robust=True))
         return parts[0] if len(parts) == 1 else parts[0].and_also(parts[1])
@@ -240,7 +239,7 @@ class _Cells:
         grouped = [column for column in prepared.groups.values() if column is not None]
         names = {column.name for column in grouped} | {metric.name for metric in metrics}
         keys = [*grouped, *(column for column in schema.playing(*_CELL_ROLES) if column.name not in names)]
-        keyed = table.mutate(**{f"k{place}": label_of(table[column.field]) for place, column in enumerate(keys)})
+        keyed = table.mutate(**{f"k{place}": group_key(table, column) for place, column in enumerate(keys)})
         expressions: dict[str, ibis.Value] = {}
         for place, metric in enumerate(metrics):
             values = keyed[prepared.field(metric)]
@@ -276,28 +275,39 @@ class _Cells:
         p10, p50, p90 = (self.of_metric(metric, name) for name in ("p10", "p50", "p90"))
         return choose_scale(p10, p50, p90, self.n(metric), positive)
 
-    def robust(self, metric: Metric, scale: str) -> tuple[Floats, Floats]:
-        """Return median and robust standard deviation of each cell: from the MAD, or the mean deviation where that is 0."""
-        key = f"{metric.name}:{scale}"
-        if key not in self.memo:
-            median = self.of_metric(metric, "p50")
-            centre = np.log(median) if scale == "log" else median
-            joined = self._beside({"centre": centre})
+    def scales(self, metric: Metric) -> tuple[str, ...]:
+        """Return the scales on which a metric is scored."""
+        scale = self.scale(metric)
+        return ("raw", "log") if scale == "both" else (scale,)
+
+    def measure_spread(self, metrics: Sequence[Metric]) -> None:
+        """Find the robust standard deviation of each cell, metric and scale, all in one scan.
+
+        It comes from the median absolute deviation, or from the mean one where that is 0.
+        """
+        centres: dict[str, tuple[Metric, str, Floats]] = {}
+        for metric in metrics:
+            for scale in self.scales(metric):
+                median = self.of_metric(metric, "p50")
+                centres[f"c{len(centres)}"] = metric, scale, np.log(median) if scale == "log" else median
+        joined = self._beside({key: centre for key, (_, _, centre) in centres.items()})
+        expressions: dict[str, ibis.Value] = {}
+        for key, (metric, scale, _) in centres.items():
             values = joined[self.prepared.field(metric)]
-            deviation = ((values.ln() if scale == "log" else values) - joined["centre"]).abs()
-            spread = fetch(
-                joined.mutate(deviation=deviation)
-                .group_by("cell")
-                .aggregate(mad=ibis._.deviation.quantile(0.5), average=ibis._.deviation.mean()),
-                self.prepared.label,
-            )
+            deviation = ((values.ln() if scale == "log" else values) - joined[key]).abs()
+            expressions |= {f"mad_{key}": deviation.quantile(0.5), f"average_{key}": deviation.mean()}
+        spread = fetch(joined.group_by("cell").aggregate(**expressions), self.prepared.label)
+        for key, (metric, scale, centre) in centres.items():
             mad, average = np.full((2, self.found.num_rows), np.nan)
-            mad[spread["cell"].to_numpy()] = spread["mad"].to_numpy()
-            average[spread["cell"].to_numpy()] = spread["average"].to_numpy()
+            mad[spread["cell"].to_numpy()] = spread[f"mad_{key}"].to_numpy()
+            average[spread["cell"].to_numpy()] = spread[f"average_{key}"].to_numpy()
             rounding = 8 * np.finfo(float).eps * np.maximum(np.abs(centre), 1e-300)
             width = np.where(mad > rounding, mad * MAD_TO_STD, average * MEAN_DEVIATION_TO_STD)
-            self.memo[key] = centre, np.where(width > rounding, width, 0.0)
-        centre, width = self.memo[key]
+            self.memo[f"{metric.name}:{scale}"] = centre, np.where(width > rounding, width, 0.0)
+
+    def robust(self, metric: Metric, scale: str) -> tuple[Floats, Floats]:
+        """Return median and robust standard deviation of each cell, as `measure_spread` found them."""
+        centre, width = self.memo[f"{metric.name}:{scale}"]
         return centre, width
 
     def values(self, metric: Metric, usable: NDArray[np.bool_]) -> tuple[NDArray[np.intp], Floats, NDArray[np.int64]]:
@@ -361,6 +371,7 @@ class _Cells:
         """Return the columns that describe an observation: dimensions, time and conditions that have a value."""
         wanted = (*DIMENSIONS, Role.TIMESTAMP, Role.CONDITION, Role.REPEAT)
         taken = {c.name for c in self.prepared.groups.values() if c is not None} & set(self.prepared.groups)
+        taken |= {*COLUMNS["anomalies"]}
         return [column for column in self.prepared.schema.playing(*wanted) if column.name not in taken]
 
     def _lines(self, bounds: _Bounds, place: int, rows: pa.Table, shown: Sequence[Column]) -> pd.DataFrame:

@@ -6,32 +6,33 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
 
-import ibis
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from aggrkit.errors import SchemaError, UnknownNameError
+from aggrkit.errors import UnknownNameError
 from aggrkit.model.answer import COLUMNS, Answer
 from aggrkit.model.schema import Role
 from aggrkit.pipeline.aggregate import group_labels
 from aggrkit.pipeline.expressions import fetch, label_of
-from aggrkit.statistics.correlation import correlation_pvalue, strength, within_groups
+from aggrkit.statistics.correlation import (
+    correlation_pvalue,
+    grouped_correlation,
+    grouped_ranks,
+    strength,
+    within_groups,
+)
 from aggrkit.statistics.multiplicity import adjust_pvalues
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from numpy.typing import NDArray
 
-    from aggrkit.model.metric import Metric
+    from aggrkit.model.schema import Column
     from aggrkit.pipeline.preprocess import Prepared
 
 __all__ = ["METHODS", "Correlate"]
 
 METHODS: Final = ("pearson", "spearman", "kendall")
 _WITHIN: Final = (Role.MODEL, Role.HARDWARE, Role.TASK_TYPE, Role.CONDITION)
-_PAIRS_AT_ONCE: Final = 24
-
-Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -61,21 +62,15 @@ class Correlate:
         adjust_pvalues([], self.adjust)
 
     def __call__(self, answer: Answer, prepared: Prepared) -> Answer:
-        """Return the answer with the frame "correlations"."""
-        metrics = list(prepared.metrics)
-        if len(metrics) < 2:
-            names = [metric.name for metric in prepared.schema.metrics]
-            raise SchemaError(
-                f"a correlation needs two metrics; selected: {[m.name for m in metrics]}, there are: {names}"
-            )
-        pairs = list(combinations(range(len(metrics)), 2))
-        outer, inner = _keyed(prepared, metrics)
-        rows = []
-        for method in self.methods:
-            pooled = _correlations(prepared, outer, metrics, pairs, method)
-            within = _correlations(prepared, outer + inner, metrics, pairs, method) if inner else None
-            rows.append(self._tidy(prepared, metrics, pairs, method, pooled, within, len(outer)))
-        frame = pd.concat(rows, ignore_index=True)
+        """Return the answer with the frame "correlations"; without lines where there is only one metric."""
+        inner = _parts_of_groups(prepared)
+        data = _Paired.of(prepared, inner)
+        lines = [
+            data.lines(method, i, j)
+            for method in self.methods
+            for i, j in combinations(range(len(prepared.metrics)), 2)
+        ]
+        frame = pd.concat(lines, ignore_index=True) if lines else data.no_lines()
         frame["pvalue_adjusted"] = adjust_pvalues(frame["pvalue"].to_numpy(), self.adjust)
         frame["significant"] = frame["pvalue_adjusted"].lt(self.alpha)
         frame["strength"] = pd.array(strength(frame["correlation"]), dtype="str")
@@ -83,145 +78,132 @@ class Correlate:
         frame["direction"] = pd.array([{1: "positive", -1: "negative", 0: "none"}[sign] for sign in signs], dtype="str")
         turned = (signs * np.sign(frame["__within"].fillna(0)) < 0) & frame["__within_pvalue"].lt(self.alpha)
         frame["reversed_within_groups"] = turned & frame["pvalue"].lt(self.alpha)
-        undefined: dict[str, str] = {}
-        for first, second, reason in zip(frame["metric1"], frame["metric2"], frame["__reason"], strict=True):
-            if reason:
-                undefined[f"{first} and {second}"] = reason
-        names = [*prepared.groups, *COLUMNS["correlations"]]
-        meta = {"methods": self.methods, "alpha": self.alpha, "adjust": self.adjust or "none", "undefined": undefined}
+        reasons = zip(frame["metric1"], frame["metric2"], frame["__reason"], strict=True)
         return answer.with_frame(
-            "correlations", frame[names], **meta, within=[c.name for c in _inner_columns(prepared, metrics)]
+            "correlations",
+            frame[[*prepared.groups, *COLUMNS["correlations"]]],
+            methods=self.methods,
+            alpha=self.alpha,
+            adjust=self.adjust or "none",
+            undefined={f"{first} and {second}": reason for first, second, reason in reasons if reason},
+            within=[column.name for column in inner],
         )
 
-    def _tidy(
-        self,
-        prepared: Prepared,
-        metrics: Sequence[Metric],
-        pairs: Sequence[Pair],
-        method: str,
-        pooled: pd.DataFrame,
-        within: pd.DataFrame | None,
-        outer: int,
-    ) -> pd.DataFrame:
-        labels = group_labels_of(pooled, list(prepared.groups), outer)
-        parts = []
-        for i, j in pairs:
-            r, n = pooled[f"r{i}_{j}"].to_numpy(float), pooled[f"n{i}_{j}"].to_numpy(float)
-            r = np.where(np.isfinite(r), np.clip(r, -1, 1), np.nan)
-            inside = _combined(pooled, within, outer, i, j)
-            part = labels.copy()
-            part["metric1"], part["metric2"], part["method"] = metrics[i].name, metrics[j].name, method
-            part["correlation"], part["n"] = r, n.astype(np.int64)
-            part["pvalue"] = pooled[f"p{i}_{j}"].to_numpy(float) if method == "kendall" else correlation_pvalue(r, n)
-            part["__within"], part["__within_pvalue"] = inside[:, 0], inside[:, 1]
-            part["__reason"] = np.where(
-                np.isfinite(r), "", np.where(n < 3, "fewer than 3 pairs", "a metric is constant")
+
+@dataclass(frozen=True)
+class _Paired:
+    """The values of all metrics, observation by observation, with the group of each and the part of the group.
+
+    Unlike the other questions this one fetches its metrics, 8 bytes a value: ranks need all of them.
+    """
+
+    names: tuple[str, ...]
+    values: NDArray[np.float64]
+    group: NDArray[np.intp]
+    part: NDArray[np.intp] | None
+    owner: NDArray[np.intp]
+    labels: pd.DataFrame
+
+    @classmethod
+    def of(cls, prepared: Prepared, inner: list[Column]) -> _Paired:
+        """Fetch the metrics, and number the groups and their parts."""
+        outer = {f"g{k}": key for k, key in enumerate(prepared.group_expressions().values())}
+        parts = {f"p{k}": label_of(prepared.table[column.field]) for k, column in enumerate(inner)}
+        wanted = {f"x{k}": prepared.values(metric) for k, metric in enumerate(prepared.metrics)}
+        found = fetch(prepared.table.select(**outer, **parts, **wanted), prepared.label)
+        values = np.array([found[name].to_numpy() for name in wanted], dtype=np.float64)
+        keys = pd.DataFrame({name: _codes(found[name]) for name in (*outer, *parts)}, index=range(found.num_rows))
+        group = _numbers(keys[list(outer)])
+        first = np.unique(group, return_index=True)[1]
+        labels = group_labels(found.take(first), list(prepared.groups))
+        order = (
+            labels.sort_values(list(labels.columns)).index.to_numpy() if len(labels.columns) else np.arange(len(labels))
+        )
+        place = np.empty(len(order), dtype=np.intp)
+        place[order] = np.arange(len(order))
+        group, labels = place[group], labels.loc[order].reset_index(drop=True)
+        part = _numbers(keys) if parts else None
+        owner = np.zeros(0 if part is None else int(part.max(initial=-1)) + 1, dtype=np.intp)
+        if part is not None:
+            owner[part] = group
+        return cls(tuple(metric.name for metric in prepared.metrics), values, group, part, owner, labels)
+
+    def lines(self, method: str, i: int, j: int) -> pd.DataFrame:
+        """Return a line per group for two metrics."""
+        both = np.isfinite(self.values[i]) & np.isfinite(self.values[j])
+        x, y, group = self.values[i][both], self.values[j][both], self.group[both]
+        n = np.bincount(group, minlength=len(self.labels))
+        r, pvalue = _correlated(method, x, y, group, len(self.labels))
+        inside, certainty = np.full((2, len(self.labels)), np.nan)
+        if self.part is not None:
+            part = self.part[both]
+            within, _ = _correlated(method, x, y, part, len(self.owner))
+            inside, certainty = within_groups(
+                within, np.bincount(part, minlength=len(self.owner)), self.owner, len(self.labels)
             )
-            parts.append(part)
-        frame = pd.concat(parts, ignore_index=True)
-        return frame.astype({"metric1": "str", "metric2": "str", "method": "str"})
+        return self.labels.assign(
+            metric1=pd.array([self.names[i]] * len(n), dtype="str"),
+            metric2=pd.array([self.names[j]] * len(n), dtype="str"),
+            method=pd.array([method] * len(n), dtype="str"),
+            correlation=r,
+            pvalue=pvalue,
+            n=n,
+            __within=inside,
+            __within_pvalue=certainty,
+            __reason=np.where(np.isfinite(r), "", np.where(n < 3, "fewer than 3 pairs", "a metric is constant")),
+        )
+
+    def no_lines(self) -> pd.DataFrame:
+        """Return a frame without lines, for a single metric."""
+        texts = dict.fromkeys(("metric1", "metric2", "method", "__reason"), "str")
+        numbers = dict.fromkeys(("correlation", "pvalue", "__within", "__within_pvalue"), "float64") | {"n": "int64"}
+        empty = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in (texts | numbers).items()})
+        return pd.concat([self.labels.head(0), empty], axis=1)
 
 
-def group_labels_of(pooled: pd.DataFrame, names: list[str], outer: int) -> pd.DataFrame:
-    """Return the grouping columns of a frame of results."""
-    columns = {f"g{k}": pa.array(pooled[f"k{k}"], from_pandas=True) for k in range(outer)}
-    if not columns:
-        return pd.DataFrame(index=range(len(pooled)))
-    return group_labels(pa.table(columns), names)
+def _correlated(
+    method: str, x: NDArray[np.float64], y: NDArray[np.float64], group: NDArray[np.intp], groups: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return correlation and p-value of complete pairs, by group."""
+    n = np.bincount(group, minlength=groups)
+    if method == "kendall":
+        return _kendall(x, y, group, groups)
+    if method == "spearman":
+        x, y = grouped_ranks(x, group), grouped_ranks(y, group)
+    r = grouped_correlation(x, y, group, groups)
+    return r, correlation_pvalue(r, n)
 
 
-def _inner_columns(prepared: Prepared, metrics: Sequence[Metric]) -> list[Any]:
-    taken = {c.name for c in prepared.groups.values() if c is not None} | {metric.name for metric in metrics}
+def _kendall(
+    x: NDArray[np.float64], y: NDArray[np.float64], group: NDArray[np.intp], groups: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    from scipy.stats import kendalltau
+
+    r, pvalue = np.full((2, groups), np.nan)
+    order = np.argsort(group, kind="stable")
+    numbers, starts = np.unique(group[order], return_index=True)
+    for number, members in zip(numbers, np.split(order, starts[1:]), strict=True):
+        if len(members) > 1 and np.ptp(x[members]) > 0 and np.ptp(y[members]) > 0:
+            found = kendalltau(x[members], y[members])
+            r[number], pvalue[number] = found.statistic, found.pvalue
+    return r, pvalue
+
+
+def _parts_of_groups(prepared: Prepared) -> list[Column]:
+    """Return the columns that split a group into parts that are alike."""
+    taken = {c.name for c in prepared.groups.values() if c is not None} | {metric.name for metric in prepared.metrics}
     return [column for column in prepared.schema.playing(*_WITHIN) if column.name not in taken]
 
 
-def _keyed(prepared: Prepared, metrics: Sequence[Metric]) -> tuple[list[ibis.Value], list[ibis.Value]]:
-    """Return what is grouped by, and what splits a group into parts that are alike."""
-    inner = [label_of(prepared.table[column.field]) for column in _inner_columns(prepared, metrics)]
-    return list(prepared.group_expressions().values()), inner
+def _codes(column: Any) -> NDArray[np.int64]:
+    """Number the values of a column; missing ones have a number of their own."""
+    encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
+    return np.asarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
-def _correlations(
-    prepared: Prepared, keys: Sequence[ibis.Value], metrics: Sequence[Metric], pairs: Sequence[Pair], method: str
-) -> pd.DataFrame:
-    """Return correlation and number of complete pairs of every two metrics, a row per group."""
-    named = {f"k{k}": key for k, key in enumerate(keys)}
-    values = {f"x{k}": prepared.values(metric) for k, metric in enumerate(metrics)}
-    base = prepared.table.select(**named, **values)
-    if method == "kendall":
-        return _kendall(fetch(base, prepared.label).to_pandas(), list(named), pairs)
-    by = list(named)
-    frames = []
-    for start in range(0, len(pairs), _PAIRS_AT_ONCE):
-        some = pairs[start : start + _PAIRS_AT_ONCE]
-        table, columns = (
-            _ranked(base, by, some) if method == "spearman" else (base, {p: (f"x{p[0]}", f"x{p[1]}") for p in some})
-        )
-        expressions: dict[str, ibis.Value] = {}
-        for i, j in some:
-            first, second = columns[i, j]
-            complete = table[f"x{i}"].notnull() & table[f"x{j}"].notnull()
-            left = ibis.ifelse(complete, table[first], ibis.null("float64"))
-            right = ibis.ifelse(complete, table[second], ibis.null("float64"))
-            expressions[f"n{i}_{j}"] = complete.cast("int64").sum()
-            # A constant has no correlation; engines answer it with NaN, null or an error.
-            expressions[f"r{i}_{j}"] = ibis.ifelse(
-                left.min() < left.max(), left.corr(right, how="pop"), ibis.null("float64")
-            )
-        grouped = table.group_by(by).aggregate(**expressions) if by else table.aggregate(**expressions)
-        ordered = grouped.order_by(by) if by else grouped
-        frames.append(fetch(ordered, prepared.label).to_pandas())
-    found: pd.DataFrame = pd.concat([frames[0], *(frame.drop(columns=by) for frame in frames[1:])], axis=1)
-    return found
-
-
-def _ranked(base: ibis.Table, by: list[str], pairs: Sequence[Pair]) -> tuple[ibis.Table, dict[Pair, tuple[str, str]]]:
-    """Add ranks within group and among complete pairs, ties at their mean."""
-    added: dict[str, ibis.Value] = {}
-    columns: dict[Pair, tuple[str, str]] = {}
-    for i, j in pairs:
-        complete = base[f"x{i}"].notnull() & base[f"x{j}"].notnull()
-        for which in (i, j):
-            value = base[f"x{which}"]
-            keys = [*(base[name] for name in by), complete]
-            lowest = ibis.rank().over(group_by=keys, order_by=value)
-            ties = value.count().over(group_by=[*keys, value])
-            added[f"k{i}_{j}_{which}"] = lowest.cast("float64") + ties.cast("float64") / 2
-        columns[i, j] = (f"k{i}_{j}_{i}", f"k{i}_{j}_{j}")
-    return base.mutate(**added), columns
-
-
-def _kendall(rows: pd.DataFrame, by: list[str], pairs: Sequence[Pair]) -> pd.DataFrame:
-    from scipy.stats import kendalltau
-
-    found = []
-    groups = rows.groupby(by, dropna=False, sort=True, observed=True) if by else [((), rows)]
-    for key, group in groups:
-        line: dict[str, Any] = dict(zip(by, key, strict=True))
-        for i, j in pairs:
-            both = group[[f"x{i}", f"x{j}"]].dropna()
-            line[f"n{i}_{j}"] = len(both)
-            varied = len(both) > 1 and (both.nunique() > 1).all()
-            result = kendalltau(both[f"x{i}"], both[f"x{j}"]) if varied else None
-            line[f"r{i}_{j}"] = np.nan if result is None else float(result.statistic)
-            line[f"p{i}_{j}"] = np.nan if result is None else float(result.pvalue)
-        found.append(line)
-    return pd.DataFrame(found)
-
-
-def _combined(pooled: pd.DataFrame, within: pd.DataFrame | None, outer: int, i: int, j: int) -> np.ndarray[Any, Any]:
-    """Return the correlation within the parts of each group, combined, and its p-value."""
-    out = np.full((len(pooled), 2), np.nan)
-    if within is None:
-        return out
-    keys = [f"k{k}" for k in range(outer)]
-    r, n = within[f"r{i}_{j}"].to_numpy(float), within[f"n{i}_{j}"].to_numpy(float)
-    if not keys:
-        out[0] = within_groups(r, n)
-        return out
-    both = pd.concat([pooled[keys], within[keys]], ignore_index=True)
-    number = both.groupby(keys, dropna=False, sort=False, observed=True).ngroup().to_numpy()
-    for row in range(len(pooled)):
-        mine = number[len(pooled) :] == number[row]
-        out[row] = within_groups(r[mine], n[mine])
-    return out
+def _numbers(keys: pd.DataFrame) -> NDArray[np.intp]:
+    """Number the combinations of codes."""
+    if not len(keys.columns):
+        return np.zeros(len(keys), dtype=np.intp)
+    grouped = keys.groupby(list(keys.columns), sort=False, observed=True)
+    return grouped.ngroup().to_numpy().astype(np.intp)

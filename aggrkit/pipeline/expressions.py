@@ -31,10 +31,12 @@ __all__ = [
     "mean",
     "quantiles",
     "row_hash",
+    "text_of",
     "valid",
 ]
 
 LARGEST: Final = 1.7976931348623157e308
+_EXACT: Final = 2**53
 _EPOCH_UNITS: Final = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"))
 
 
@@ -70,6 +72,8 @@ def as_number(column: ibis.Column, described: Column) -> ibis.Column:
             word = column.strip().lower()
             return ibis.cases((word.isin(PASS_WORDS), 1.0), (word.isin(FAIL_WORDS), 0.0), else_=number)
         return number
+    if dtype.is_boolean():
+        return ibis.cases((column, 1.0), (~column, 0.0))
     return column.cast("float64") if not dtype.is_float64() else column
 
 
@@ -97,12 +101,28 @@ def as_time(column: ibis.Column) -> ibis.Column:
             else_=number,
         )
         return (scaled * 1e3).round().cast("int64").as_timestamp("ms").cast("timestamp")
+    if dtype.is_unknown():
+        return column.cast("timestamp('UTC')").cast("timestamp")
     return column.cast("timestamp")
 
 
 def label_of(column: ibis.Column) -> ibis.Column:
-    """Return a grouping column in which an empty string is missing."""
-    return column.nullif("") if column.type().is_string() else column
+    """Return a grouping column in which an empty string, and NaN, is missing."""
+    dtype = column.type()
+    if dtype.is_floating():
+        return ibis.ifelse(column.isnan(), ibis.null(dtype), column)
+    return column.nullif("") if dtype.is_string() else column
+
+
+def text_of(column: ibis.Column) -> ibis.Column:
+    """Return values as text that is the same for every source: 8.0 is "8", and booleans are "True" and "False"."""
+    dtype = column.type()
+    if dtype.is_boolean():
+        return ibis.cases((column, "True"), (~column, "False"))
+    if dtype.is_floating():
+        whole = (column.abs() < _EXACT) & (column == column.round())
+        return ibis.ifelse(whole, column.cast("int64").cast("string"), column.cast("string"))
+    return column.cast("string")
 
 
 def is_among(column: ibis.Column, described: Column, values: Iterable[Any]) -> ibis.BooleanColumn:

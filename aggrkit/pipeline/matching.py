@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from aggrkit.model.schema import Column, Kind, Role
 from aggrkit.pipeline.expressions import fetch, label_of
 from aggrkit.pipeline.sides import SIDE
@@ -93,6 +95,8 @@ def find_matching(prepared: Prepared, marked: ibis.Table, skip: set[str], versio
 
 def information(units: pd.DataFrame, keys: list[str]) -> float:
     """Return how much a comparison within strata can tell: the sum of n1 n2 / (n1 + n2)."""
+    if not keys:
+        return float(np.prod(units[SIDE].value_counts()) / len(units)) if units[SIDE].nunique() > 1 else 0.0
     sizes = units.groupby([*keys, SIDE], dropna=False, observed=True).size().unstack(SIDE, fill_value=0)
     if sizes.shape[1] < 2:
         return 0.0

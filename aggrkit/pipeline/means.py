@@ -155,7 +155,8 @@ def _shown(centre: Floats, ratio: NDArray[np.bool_], sample: Sample, side: int) 
         plain = np.bincount(sample.cell[mine], sample.column("mean")[mine], cells) / np.bincount(
             sample.cell[mine], minlength=cells
         )
-    alone = np.where(ratio, np.exp(np.where(np.isfinite(plain), plain, np.nan)), plain)
+    with np.errstate(over="ignore"):
+        alone = np.where(ratio, np.exp(plain), plain)
     return np.where(np.isnan(values), alone, values)
 
 

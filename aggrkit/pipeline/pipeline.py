@@ -7,14 +7,17 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from aggrkit.errors import AggrError, StageError, UnknownNameError
+from aggrkit.errors import AggrError, SourceError, StageError, UnknownNameError
 from aggrkit.model.answer import Answer
 from aggrkit.pipeline.aggregate import Custom, Moments, Percentiles, aggregate, statistics_columns
-from aggrkit.pipeline.preprocess import Duplicates, Invalid, Normalise, Prepared, audit, select
+from aggrkit.pipeline.expressions import fetch, row_hash
+from aggrkit.pipeline.preprocess import Duplicates, Invalid, Normalise, Prepared, as_numbers, audit, select
 from aggrkit.pipeline.records import RecordAggregator, RecordPostprocessor, RecordPreprocessor, RelationStage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import ibis
 
     from aggrkit.model.selection import Selection
     from aggrkit.pipeline.aggregate import Aggregator
@@ -134,7 +137,7 @@ class Pipeline:
         prepared = select(observations, selection, condition)
         for stage in self.preprocess:
             prepared = _guarded("preprocess", stage.name, stage, prepared)
-        return prepared
+        return as_numbers(prepared)
 
     def run(self, observations: Observations, selection: Selection, condition: object = None) -> Answer:
         """Run all phases.
@@ -164,6 +167,28 @@ class Pipeline:
 
     def answer(self, prepared: Prepared) -> Answer:
         """Run the second and third phase."""
+        try:
+            return self._answer(prepared)
+        except SourceError as error:
+            phase, name = self._culprit(prepared)
+            if not name:
+                raise
+            raise StageError(phase, name, error) from error
+
+    def _culprit(self, prepared: Prepared) -> tuple[str, str]:
+        """Return phase and name of the stage whose expressions the engine can't compute, or nothing."""
+        mine = [stage.name for stage in self.preprocess if isinstance(stage, RelationStage)]
+        if mine and _computes(prepared.observations.table) and not _computes(prepared.selected):
+            return "preprocess", ", ".join(mine)
+        for stage in self.aggregate:
+            try:
+                aggregate(prepared, [stage])
+            except SourceError:
+                if isinstance(stage, Custom):
+                    return "aggregate", stage.name
+        return "", ""
+
+    def _answer(self, prepared: Prepared) -> Answer:
         observations = prepared.observations
         meta = MappingProxyType({"source": observations.label, "engine": observations.engine})
         answer = Answer(prepared.selection, meta=meta)
@@ -190,6 +215,15 @@ def _guarded(phase: str, name: str, function: Callable[..., Any], *arguments: An
         raise
     except Exception as error:
         raise StageError(phase, name, error) from error
+
+
+def _computes(table: ibis.Table) -> bool:
+    """Say whether every value of a table can be computed."""
+    try:
+        fetch(table.aggregate(hashes=row_hash(table, table.columns).max()), "the table")
+    except SourceError:
+        return False
+    return True
 
 
 def _takes_two(function: Any) -> bool:

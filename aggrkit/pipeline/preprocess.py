@@ -13,7 +13,7 @@ from aggrkit.model.answer import RowsReport
 from aggrkit.model.metric import NORMALIZED, Metric
 from aggrkit.model.schema import Column, Kind, Role
 from aggrkit.model.selection import LEVELS
-from aggrkit.pipeline.expressions import all_of, as_number, as_time, fetch, is_among, label_of, row_hash, valid
+from aggrkit.pipeline.expressions import all_of, any_of, as_number, as_time, fetch, is_among, label_of, row_hash, valid
 from aggrkit.sources.observations import ROW, Observations
 
 if TYPE_CHECKING:
@@ -29,13 +29,17 @@ __all__ = [
     "Normalise",
     "Prepared",
     "Preprocessor",
+    "as_numbers",
     "audit",
+    "group_key",
     "nothing_selected",
     "rows_report",
     "select",
 ]
 
 UNKNOWN: Final = "unknown"
+_VALID: Final = "__valid"
+_AUDIT: Final = "__audit"
 _HARDWARE_INDEPENDENT: Final = frozenset(
     {"batch_size", "precision", "dtype", "test_case", "test_name", "test", "benchmark"}
 )
@@ -94,10 +98,15 @@ class Prepared:
 
     def group_expressions(self) -> dict[str, ibis.Value]:
         """Return what rows are grouped by, under the names of the answer."""
-        return {
-            name: ibis.literal(UNKNOWN) if column is None else label_of(self.table[column.field])
-            for name, column in self.groups.items()
-        }
+        return {name: group_key(self.table, column) for name, column in self.groups.items()}
+
+
+def group_key(table: ibis.Table, column: Column | None) -> ibis.Value:
+    """Return what rows are grouped by: text that is missing goes with that which says "unknown"."""
+    if column is None:
+        return ibis.literal(UNKNOWN)
+    label = label_of(table[column.field])
+    return label.fill_null(UNKNOWN) if label.type().is_string() else label
 
 
 class Preprocessor(Protocol):
@@ -206,17 +215,16 @@ class Invalid:
             raw = table[column.field]
             number = as_number(raw, column)
             possible = valid(number, metric)
-            shared = column.text and metric.is_proportion and column.field != metric.name
-            target = f"{column.field}__passed" if shared else column.field
+            target = f"{_VALID}{len(cleaned)}"  # beside the raw values, by which duplicates are told
             cleaned[target] = ibis.ifelse(possible, number, ibis.null("float64"))
-            audit_column = f"__audit{len(audits)}"
+            audit_column = f"{_AUDIT}{len(audits)}"
             cleaned[audit_column] = _was_impossible(raw, number, possible)
             audits[f"{metric.name}: {_impossible(metric)}"] = audit_column
             schema = _moved(schema, metric, target)
         table = table.mutate(**cleaned)
-        audits["no metric has a value"] = "__audit_none"
+        audits["no metric has a value"] = f"{_AUDIT}_none"
         nothing_left = all_of([table[_column_of(metric, schema).field].isnull() for metric in needed])
-        table = table.mutate(__audit_none=nothing_left)
+        table = table.mutate(**{f"{_AUDIT}_none": nothing_left})
         return replace(prepared, table=table, schema=schema, audits=MappingProxyType(audits))
 
 
@@ -225,8 +233,8 @@ class Duplicates:
     """Take out observations that are there twice; repeats are data and stay.
 
     Two rows are the same observation if they have the same result id, or if they are equal in every column, the
-    time included. Where there is neither an id nor a time nothing tells a repeat from a duplicate: nothing is taken
-    out, and a note says so.
+    time included. Where there is neither an id nor a time nothing tells a repeat from a duplicate: rows without them
+    stay, and where no row has them a note says so.
     """
 
     name: str = "duplicates"
@@ -242,12 +250,14 @@ class Duplicates:
             return replace(prepared, notes=(*prepared.notes, note))
         if identity is None and prepared.observations.unique:
             return prepared
-        usable = [column for column in table.columns if column != ROW and not column.startswith("__")]
+        usable = [column for column in table.columns if column != ROW and not column.startswith((_VALID, _AUDIT))]
         rows_out = dict(prepared.rows_out)
-        key = row_hash(table, usable)
+        tellers = [column.field for column in schema.playing(Role.RESULT_ID, Role.TIMESTAMP)]
+        tellable = any_of(label_of(table[field]).notnull() for field in tellers)
+        key = ibis.ifelse(tellable, row_hash(table, usable), ibis.null())
         table, rows_out["the same in every column"] = _first_of_each(table, key, prepared.label)
         if identity is not None:
-            key = ibis.coalesce(table[identity.field].cast("string"), row_hash(table, usable).cast("string"))
+            key = label_of(table[identity.field]).cast("string")
             table, rows_out[f"the same {identity.name}"] = _first_of_each(table, key, prepared.label)
         found = {reason: count for reason, count in rows_out.items() if count}
         return replace(prepared, table=table, rows_out=MappingProxyType(found))
@@ -284,6 +294,18 @@ class Normalise:
             table = table.mutate(**{metric.name: ibis.ifelse(reference == 0.0, ibis.null("float64"), ratio)})
             schema = schema.with_metric(metric, metric.name)
         return replace(prepared, table=table, schema=schema)
+
+
+def as_numbers(prepared: Prepared) -> Prepared:
+    """Return the rows with metrics that are numbers, whether or not their values were looked at."""
+    table, schema = prepared.table, prepared.schema
+    for place, metric in enumerate(prepared.metrics):
+        column = _column_of(metric, schema)
+        if not table[column.field].type().is_float64():
+            target = f"{_VALID}_number{place}"
+            table = table.mutate(**{target: as_number(table[column.field], column)})
+            schema = _moved(schema, metric, target)
+    return replace(prepared, table=table, schema=schema)
 
 
 def rows_report(prepared: Prepared, selected: int, audited: Mapping[str, int]) -> RowsReport:
@@ -394,13 +416,15 @@ def _was_impossible(raw: ibis.Column, number: ibis.Column, possible: ibis.Value)
 
 
 def _first_of_each(table: ibis.Table, key: ibis.Column, label: str) -> tuple[ibis.Table, int]:
-    """Keep the first row of each key; where none is there twice the table is returned as it is."""
+    """Keep the first row of each key, and all without one; where none is there twice the table is returned as it is."""
     keyed = table.mutate(__key=key)
-    counts = keyed.group_by("__key").aggregate(copies=keyed.count()).filter(ibis._.copies > 1)
+    present = keyed.filter(keyed["__key"].notnull())
+    counts = present.group_by("__key").aggregate(copies=present.count()).filter(ibis._.copies > 1)
     doubled = int(fetch(counts.aggregate(extra=(counts.copies - 1).sum()), label)["extra"][0].as_py() or 0)
     if not doubled:
         return table, 0
     numbered = keyed.mutate(
         __copy=ibis.row_number().over(group_by="__key", order_by=[ROW] if ROW in table.columns else None)
     )
-    return numbered.filter(numbered["__copy"] == 0).drop("__key", "__copy"), doubled
+    kept = (numbered["__copy"] == 0) | numbered["__key"].isnull()
+    return numbered.filter(kept).drop("__key", "__copy"), doubled

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from aggrkit.errors import EmptySelectionError
+from aggrkit.model.metric import NORMALIZED
+from aggrkit.model.schema import recognise
 from aggrkit.pipeline.expressions import fetch
-from aggrkit.pipeline.preprocess import UNKNOWN, Prepared
+from aggrkit.pipeline.preprocess import UNKNOWN, Prepared, nothing_selected
 from aggrkit.sources.frame import frame_relation
+from aggrkit.sources.observations import ROW, Observations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,11 +40,12 @@ class RelationStage:
         """Return the rows that the function gives; the columns that have roles must still be there."""
         table = self.function(prepared.table)
         gone = sorted(
-            {column.field for column in prepared.schema.columns} & set(prepared.table.columns) - set(table.columns)
+            {ROW, *(column.field for column in prepared.schema.columns)}
+            & set(prepared.table.columns) - set(table.columns)
         )
         if gone:
-            raise ValueError(f"the stage dropped columns that have a role: {gone}")
-        return replace(prepared, table=table)
+            raise ValueError(f"the stage dropped columns that are needed: {gone}")
+        return replace(prepared, table=table, selected=table)
 
 
 @dataclass(frozen=True)
@@ -53,20 +57,31 @@ class RecordPreprocessor:
 
     def __call__(self, prepared: Prepared) -> Prepared:
         """Return the rows of the records that the function gives back."""
-        records = records_of(prepared)
+        records = records_of(prepared, numbered=True)
+        if not records:
+            raise nothing_selected(prepared)
         context = _context(prepared)
         kept = self.function(copy.deepcopy(records), context)
         if not isinstance(kept, list):
             raise TypeError(f"it must return a list of records, not {type(kept).__name__}")
         if not kept:
             raise EmptySelectionError(f"the stage {self.name!r} took out every observation")
-        relation = frame_relation(pd.DataFrame(kept), name=f"records_{id(kept)}")
+        frame = pd.DataFrame(kept)
+        take = _way_back(frame.pop(ROW) if ROW in frame else None, frame, prepared.observations.take)
+        relation = frame_relation(frame)
         fields = {field.name: field for field in relation.fields}
+        named = {column.name for column in prepared.groups.values() if column is not None}
+        named |= {metric.name.removeprefix(NORMALIZED) for metric in prepared.metrics}
+        gone = sorted(c.name for c in prepared.schema.columns if c.name in named and c.name not in fields)
+        if gone:
+            raise ValueError(f"the records no longer have the columns that were asked for: {gone}")
         columns = tuple(
             replace(c, field=fields[c.name].field, kind=fields[c.name].kind, text=fields[c.name].text)
             for c in prepared.schema.columns
             if c.name in fields
         )
+        known = {column.name for column in prepared.schema.columns}
+        columns += recognise([field for field in relation.fields if field.name not in known]).columns
         out = {**prepared.rows_out, f"taken out by {self.name}": max(len(records) - len(kept), 0)}
         notes = (*prepared.notes, *(f"{key}: {value}" for key, value in context["metadata"].items()))
         schema = replace(prepared.schema, columns=columns)
@@ -74,6 +89,8 @@ class RecordPreprocessor:
         return replace(
             prepared,
             table=relation.table,
+            selected=relation.table,
+            observations=Observations(relation.table, schema, prepared.label, take=take),
             schema=schema,
             groups=MappingProxyType(groups),
             rows_out=MappingProxyType({reason: count for reason, count in out.items() if count}),
@@ -122,12 +139,26 @@ class RecordPostprocessor:
         return replace(answer, meta=MappingProxyType({**answer.meta, "custom": custom}))
 
 
-def records_of(prepared: Prepared) -> Records:
-    """Return the rows as dictionaries under the user's names, missing values as None."""
+def records_of(prepared: Prepared, *, numbered: bool = False) -> Records:
+    """Return the rows as dictionaries under the user's names, missing values as None; numbered as the source does."""
     table = prepared.table
     named = {column.name: table[column.field] for column in prepared.schema.columns if column.field in table.columns}
+    if numbered and ROW in table.columns:
+        named[ROW] = table[ROW]
     records: Records = fetch(table.select(**named), prepared.label).to_pylist()
     return records
+
+
+def _way_back(
+    numbers: pd.Series[Any] | None, frame: pd.DataFrame, take: Callable[[Any], pd.DataFrame] | None
+) -> Callable[[Any], pd.DataFrame]:
+    """Return what gives the user's own rows behind the records, or the records where that can't be told."""
+    if numbers is None or numbers.isna().any():
+        return lambda rows: frame.iloc[rows]
+    own = numbers.to_numpy(dtype="int64")
+    if take is None:
+        return lambda rows: frame.set_axis(own).iloc[rows]
+    return lambda rows: take(own[rows])
 
 
 def _context(prepared: Prepared) -> dict[str, Any]:

@@ -6,7 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import ibis
+import pandas as pd
 
+from aggrkit.pipeline.aggregate import value_text
 from aggrkit.pipeline.expressions import all_of, fetch, label_of
 from aggrkit.pipeline.preprocess import UNKNOWN
 from aggrkit.sources.observations import ROW, Observations
@@ -14,12 +16,11 @@ from aggrkit.sources.observations import ROW, Observations
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import pandas as pd
-
     from aggrkit.model.schema import Column
     from aggrkit.pipeline.preprocess import Prepared
+    from aggrkit.pipeline.sides import Sides
 
-__all__ = ["is_condition", "numbered_rows", "rows_behind", "rows_numbered"]
+__all__ = ["is_condition", "numbered_rows", "rows_behind", "rows_numbered", "rows_of_sides"]
 
 
 def is_condition(value: object) -> bool:
@@ -49,9 +50,15 @@ def rows_behind(prepared: Prepared, groups: Mapping[str, Any], value: tuple[str,
     table = prepared.selected
     tests = [_is_group(table, prepared.groups[name], label) for name, label in groups.items()]
     if value is not None:
-        column = prepared.schema.column(value[0])
-        tests.append(table[_original(prepared, column)].cast("string") == value[1])
+        column = prepared.observations.schema.column(value[0])
+        tests.append(value_text(table[column.field], column) == value[1])
     return _users_own(prepared, table.filter(all_of(tests)) if tests else table)
+
+
+def rows_of_sides(prepared: Prepared, groups: Mapping[str, Any], sides: Sides) -> pd.DataFrame:
+    """Return the selected rows of one group that are on either side of a comparison."""
+    marked, _ = sides.mark(replace(prepared, table=prepared.selected, schema=prepared.observations.schema))
+    return rows_behind(replace(prepared, selected=marked), groups)
 
 
 def rows_numbered(prepared: Prepared, numbers: Sequence[int]) -> pd.DataFrame:
@@ -67,11 +74,16 @@ def _is_group(table: ibis.Table, column: Column | None, label: Any) -> ibis.Bool
     values = label_of(table[column.field])
     if label == UNKNOWN:
         return values.isnull() | (values.cast("string") == UNKNOWN)
-    return values.cast("string") == str(label) if isinstance(label, str) else values == label
+    return values == (_read_label(values.type(), label) if isinstance(label, str) else label)
 
 
-def _original(prepared: Prepared, column: Column) -> str:
-    return next(c.field for c in prepared.observations.schema.columns if c.name == column.name)
+def _read_label(dtype: Any, label: str) -> Any:
+    """Return a label as a value of its column: where some labels are missing, all of them are text."""
+    if dtype.is_boolean():
+        return label == "True"
+    if dtype.is_numeric():
+        return int(label) if label.lstrip("-").isdigit() else float(label)
+    return pd.Timestamp(label) if dtype.is_temporal() else label
 
 
 def _users_own(prepared: Prepared, table: ibis.Table) -> pd.DataFrame:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import ibis
 import numpy as np
 import pandas as pd
 
 from aggrkit.model.schema import Role
+from aggrkit.pipeline.aggregate import as_text
 from aggrkit.pipeline.expressions import fetch, label_of, mean
 from aggrkit.pipeline.matching import Matching, find_matching, worth_matching
-from aggrkit.pipeline.preprocess import UNKNOWN
+from aggrkit.pipeline.preprocess import group_key
 from aggrkit.pipeline.sides import SIDE, Sides
 from aggrkit.statistics.comparison import nested_effect
 
@@ -99,9 +99,9 @@ def _fetch(
     """Return a row per run and stratum, or per observation where there are no runs and not too many rows."""
     keys: dict[str, Any] = {}
     for k, column in enumerate(groups.values()):
-        keys[f"g{k}"] = _key(marked, column)
+        keys[f"g{k}"] = group_key(marked, column)
     for prefix, columns in (("m", matching.on), ("p", matching.perhaps), ("d", matching.differing)):
-        keys |= {f"{prefix}{k}": _key(marked, column) for k, column in enumerate(columns)}
+        keys |= {f"{prefix}{k}": label_of(marked[column.field]) for k, column in enumerate(columns)}
     keys[SIDE] = marked[SIDE]
     values = {k: marked[prepared.field(metric)] for k, metric in enumerate(prepared.metrics)}
     if run is not None:
@@ -128,10 +128,6 @@ def _fetch(
     both = units.groupby("run", dropna=True)[SIDE].nunique()
     design = "within runs" if len(both) and (both > 1).mean() >= _PAIRED_FROM else "runs"
     return units, design
-
-
-def _key(marked: ibis.Table, column: Column | None) -> Any:
-    return ibis.literal(UNKNOWN) if column is None else label_of(marked[column.field])
 
 
 def _single_observations(flat: pd.DataFrame, metrics: int) -> pd.DataFrame:
@@ -162,8 +158,7 @@ def _named(labels: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     renamed = labels.set_axis(names, axis=1)
     for name in names:
         if renamed[name].isna().any() or pd.api.types.is_string_dtype(renamed[name].dtype):
-            text = renamed[name].map(lambda value: UNKNOWN if pd.isna(value) else str(value))
-            renamed[name] = text.astype("str")
+            renamed[name] = as_text(renamed[name])
     return renamed
 
 

@@ -17,8 +17,8 @@ from aggrkit.sources.observations import ROW, Observations, Relation
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from numpy.typing import NDArray
     from ibis.backends.duckdb import Backend
+    from numpy.typing import NDArray
 
     from aggrkit.model.schema import Schema
 
@@ -111,7 +111,8 @@ def both_sides(baseline: pd.DataFrame, current: Observations, given: Mapping[str
     Observations
         With the columns that both sides have.
     """
-    relation = frame_relation(baseline, current.table.get_backend(), name="aggrkit_baseline")
+    name = ibis.util.gen_name("aggrkit_baseline")  # an earlier answer may still need its own baseline
+    relation = frame_relation(baseline, current.table.get_backend(), name)
     schema = recognise(relation.fields, given)
     tables = []
     mine, theirs = ({column.name: column for column in part.columns} for part in (current.schema, schema))

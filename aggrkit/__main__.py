@@ -1,0 +1,5 @@
+"""``python -m aggrkit`` is the command ``aggrkit``."""
+
+from aggrkit.cli import main
+
+raise SystemExit(main())
