@@ -68,7 +68,7 @@ def open(
     threads: int | None = None,
     **roles: Any,
 ) -> Analysis:
-    """Open observations where they are; nothing is loaded before a question, and then only the answer.
+    r"""Open observations where they are; nothing is loaded before a question, and then only the answer.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def open(
     --------
     >>> import aggrkit, tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "results.csv"
-    >>> _ = path.write_text("model,latency_ms\\nbert,3\\nbert,5\\n")
+    >>> _ = path.write_text("model,latency_ms\nbert,3\nbert,5\n")
     >>> aggrkit.open(path).stats(level="model")["mean"].tolist()
     [4.0]
     """

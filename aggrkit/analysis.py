@@ -72,7 +72,8 @@ class Analysis:
         --------
         >>> import pandas as pd, aggrkit
         >>> df = pd.DataFrame({"net": ["a", "a", "b"], "score": [1.0, 2.0, 4.0]})
-        >>> df.aggr(model="net", metrics={"score": "higher"}).stats(level="model")[["model", "n", "mean"]].values.tolist()
+        >>> results = df.aggr(model="net", metrics={"score": "higher"})
+        >>> results.stats(level="model")[["model", "n", "mean"]].values.tolist()
         [['a', 2, 1.5], ['b', 1, 4.0]]
         """
         return replace(self, given={**self.given, **roles}, pipeline=pipeline or self.pipeline)
@@ -106,11 +107,11 @@ class Analysis:
         Parameters
         ----------
         level : str or list of str, optional
-            "test_run", "model", "hardware", "model_hardware", "task_type" or "worker"; or the columns to group by, none of
-            them for one group of all. Where only some of a level's columns exist, the others are "unknown".
+            "test_run", "model", "hardware", "model_hardware", "task_type" or "worker"; or the columns to group by,
+            none of them for one group of all. Where only some of a level's columns exist, the others are "unknown".
         metrics : str or list of str, optional
-            Which metrics; all recognised ones by default. ``normalized_<metric>`` is the ratio to the median of the same
-            model and conditions on all hardware, above 1 being better.
+            Which metrics; all recognised ones by default. ``normalized_<metric>`` is the ratio to the median of the
+            same model and conditions on all hardware, above 1 being better.
         where : mapping or Ibis expression, optional
             Which observations: column to value or values, or an expression such as ``ibis._.batch_size > 8``.
         time_range : pair, optional
@@ -121,8 +122,8 @@ class Analysis:
         Returns
         -------
         Stats
-            Columns of the level, then ``metric, unit, n, missing, mean, std, min, p50, ..., max``. `std` has ddof 1 and is
-            NaN for one value. Percentiles interpolate linearly (numpy's default). Missing and impossible values
+            Columns of the level, then ``metric, unit, n, missing, mean, std, min, p50, ..., max``. `std` has ddof 1
+            and is NaN for one value. Percentiles interpolate linearly (numpy's default). Missing and impossible values
             (negative times, infinities, text) count in `missing`. A pass/fail metric has its rate as mean, and
             no percentiles.
 
@@ -139,14 +140,15 @@ class Analysis:
 
         Notes
         -----
-        Means are summed with compensation (Kahan), variances by Welford's recurrence; checked against the certified values
-        of the NIST Statistical Reference Datasets.
+        Means are summed with compensation (Kahan), variances by Welford's recurrence; checked against the certified
+        values of the NIST Statistical Reference Datasets.
 
         Examples
         --------
         >>> import aggrkit
         >>> df = aggrkit.datasets.load("mlperf_training")
-        >>> df.aggr.stats(level="model", metrics="total_time_seconds").head(3)[["model", "n", "p50"]]
+        >>> df.aggr.stats(level="model", metrics="total_time_seconds").iloc[0].loc[["model", "n", "p50"]].tolist()
+        ['bert', 1309, 962.17]
         """
         from aggrkit.pipeline.aggregate import Percentiles
 
@@ -222,7 +224,7 @@ class Analysis:
         Examples
         --------
         >>> import pandas as pd, aggrkit
-        >>> df = pd.DataFrame({"model": ["a"] * 3, "precision": ["fp16", "fp16", "fp32"], "latency_ms": [1.0, 2.0, 3.0]})
+        >>> df = pd.DataFrame({"model": list("aaa"), "precision": ["fp16", "fp16", "fp32"], "latency_ms": [1.0, 2, 3]})
         >>> df.aggr.distributions(level="model")[["value", "count"]].values.tolist()
         [['fp16', 2], ['fp32', 1]]
         """
@@ -253,8 +255,8 @@ class Analysis:
         level, metrics, where, time_range
             As in `stats`; pass/fail metrics are left out.
         method : {"robust", "zscore", "iqr", "gesd"}, optional
-            "robust": distance from the median in robust standard deviations (1.4826 MAD). "zscore": from the mean in standard
-            deviations. "iqr": Tukey's fences. "gesd": Rosner's generalized ESD test.
+            "robust": distance from the median in robust standard deviations (1.4826 MAD). "zscore": from the mean in
+            standard deviations. "iqr": Tukey's fences. "gesd": Rosner's generalized ESD test.
         alpha : float, optional
             For "robust" and "gesd": the chance of any false flag over all cells, if the data are clean.
         threshold : float, optional
@@ -264,15 +266,16 @@ class Analysis:
         -------
         Anomalies
             Columns of the level, then ``metric, observation, value, score, lower, upper, direction, severity, pvalue,
-            pvalue_adjusted``, then what describes the observation; the most certain first. `observation` is the result id,
+            pvalue_adjusted``, then what describes the observation; the most certain first. `observation` is the
+            result id,
             or else the label of the row. `severity` is ordered: "good" (odd on the good side), "minor", "major" and
             "critical" (1, 1.5 and 3 times beyond the cut).
 
         Notes
         -----
         Metrics are scored on the scale, raw or logarithmic, on which they look symmetric over all cells; where that
-        can't be told, both must agree. p-values are those of the most extreme of n values; adjusted over cells by Sidak.
-        Cells with fewer values than the method needs are named in ``meta["too_few"]`` and by `explain`.
+        can't be told, both must agree. p-values are those of the most extreme of n values; adjusted over cells by
+        Sidak. Cells with fewer values than the method needs are named in ``meta["too_few"]`` and by `explain`.
 
         References
         ----------
@@ -281,7 +284,8 @@ class Analysis:
         Examples
         --------
         >>> import pandas as pd, aggrkit
-        >>> df = pd.DataFrame({"model": ["a"] * 12, "latency_ms": [10, 10.1, 9.9, 10.2, 9.8, 10, 10.1, 9.9, 10, 10.1, 9.9, 30]})
+        >>> latency = [10, 10.1, 9.9, 10.2, 9.8, 10, 10.1, 9.9, 10, 10.1, 9.9, 30]
+        >>> df = pd.DataFrame({"model": ["a"] * 12, "latency_ms": latency})
         >>> df.aggr.anomalies(level="model")[["observation", "value", "direction"]].values.tolist()
         [[11, 30.0, 'high']]
         """
@@ -326,17 +330,18 @@ class Analysis:
         Returns
         -------
         Comparison
-            Columns of the level, then ``metric, unit, n_baseline, n_current, runs_baseline, runs_current, baseline, current,
-            change_pct, ci_lower, ci_upper, effect_size, pvalue, pvalue_adjusted, verdict, runs_needed, note``.
-            Verdicts: "regressed" and "improved" ("changed" where the better direction isn't known): the interval excludes 0,
+            Columns of the level, then ``metric, unit, n_baseline, n_current, runs_baseline, runs_current, baseline,
+            current, change_pct, ci_lower, ci_upper, effect_size, pvalue, pvalue_adjusted, verdict, runs_needed, note``.
+            Verdicts: "regressed" and "improved" ("changed" where the better direction isn't known): the interval
+            excludes 0,
             the adjusted p-value is below alpha, and the change exceeds the margin. "equivalent": the 90 % interval lies
             within the margin. "undecided": neither; `runs_needed` says how many runs a side would settle it.
             "no_data": a side is empty. `change_pct` is in percentage points for pass/fail metrics.
 
         Notes
         -----
-        Like is compared with like: within every combination of model, hardware, task type and conditions that both sides
-        have, combined by inverse variance. The unit is the run where there are run ids. Positive metrics are
+        Like is compared with like: within every combination of model, hardware, task type and conditions that both
+        sides have, combined by inverse variance. The unit is the run where there are run ids. Positive metrics are
         compared on the logarithmic scale, by geometric means. See `aggrkit.statistics.comparison.compare_means`.
 
         References
@@ -349,7 +354,7 @@ class Analysis:
         >>> import aggrkit
         >>> df = aggrkit.datasets.load("mlperf_training")
         >>> found = df.aggr.compare("v3.0", "v3.1", by="round", metrics="total_time_seconds")
-        >>> sorted(found["verdict"].unique())[0]
+        >>> found[["model", "change_pct", "verdict"]].iloc[0].tolist()
         """
         from aggrkit.pipeline.comparison import Compare
         from aggrkit.pipeline.sides import Sides

@@ -103,7 +103,7 @@ def _demo(name: str) -> None:
     from aggrkit.demo import show
 
     show(name)
-    print(f"Next: the same step by step in a notebook, {_NOTEBOOK}. To open it in JupyterLab:")
+    print(f"Next: the same in a notebook. To open {_NOTEBOOK} in JupyterLab:")
     print(f"    {_command()} demo --lab")
 
 

@@ -98,6 +98,7 @@ TOURS: Final = {
     ),
 }
 
+_STYLES: Final = {"regressed": "bold red", "improved": "bold green", "undecided": "bold yellow"}
 _ROLES_TOLD: Final = {
     **dict.fromkeys(("run_id", "timestamp", "model", "hardware", "task_type", "worker"), "dimension"),
     **{role: role for role in ("condition", "version", "outcome")},
@@ -191,7 +192,7 @@ def _run_step(console: Console, title: str, work: Callable[[], _Shown], told: se
         shown = work()
     seconds = time.perf_counter() - start
     console.print()
-    console.print(Rule(f"{title} ({seconds:.1f} s)", align="left", style="bold"))
+    console.print(Rule(Text(f"{title} ({seconds:.1f} s)", style="bold"), align="left", style="dim"))
     _print_code(console, shown.call)
     for sentence in shown.sentences[:1]:
         console.print(sentence, style="bold")
@@ -273,9 +274,8 @@ def _anomalies_table(found: Finding, wide: bool) -> Table:
     table = _table(_heading(found), "value", "expected", "severity", detail="run" if wide else "", least=_LABEL)
     for _, line in found.head(_ANOMALIES_SHOWN).iterrows():
         numbers = _number(line["value"]), f"{_number(line['lower'])} to {_number(line['upper'])}", str(line["severity"])
-        _add_line(
-            table, wide, _label(found, line), *numbers, detail=_at_slashes(str(line["run_id"]), 80 if wide else 36)
-        )
+        run = _at_slashes(str(line["run_id"]), 80 if wide else 36)
+        _add_line(table, wide, _label(found, line), *numbers, detail=run)
     return table
 
 
@@ -286,21 +286,19 @@ def _changes_table(found: Finding, wide: bool, tour: _Tour) -> Table:
         "points" if tour.rate else "%",
         "95 % interval",
         detail="note" if wide else "",
+        least=_LABEL,
     )
     for verdict, lines in found.groupby("verdict", observed=True, sort=True):
         shown = _clearest(lines, str(verdict))
         more = f", {len(shown)} shown" if len(shown) < len(lines) else ""
         more = ", only on one side" if verdict == "no_data" else more
         table.add_section()
-        table.add_row(f"{str(verdict).replace('_', ' ')}: {len(lines)}{more}", style="bold")
+        table.add_row(f"{str(verdict).replace('_', ' ')}: {len(lines)}{more}", style=_STYLES.get(str(verdict), "bold"))
         for _, line in shown.iterrows():
-            sides = (
-                f"{100 * line[side]:.1f} %" if tour.rate else _number(line[side]) for side in ("baseline", "current")
-            )
-            interval = f"{_change(line['ci_lower'])} to {_change(line['ci_upper'])}"
-            _add_line(
-                table, wide, _label(found, line), *sides, _change(line["change_pct"]), interval, detail=_note(line)
-            )
+            values = line["baseline"], line["current"]
+            sides = (f"{100 * value:.1f} %" if tour.rate else _number(value) for value in values)
+            change = _change(line["change_pct"]), f"{_change(line['ci_lower'])} to {_change(line['ci_upper'])}"
+            _add_line(table, wide, _label(found, line), *sides, *change, detail=_note(line))
     return table
 
 
@@ -334,7 +332,7 @@ def _note(line: pd.Series[Any]) -> str:
     """Return what a reader must know of a line, without reasons and examples."""
     parts = []
     if not pd.isna(line["runs_needed"]):
-        parts.append(f"{line['runs_needed']:,} runs a side would settle it")
+        parts.append(f"needs about {line['runs_needed']:,} runs a side")
     for part in str(line["note"]).split("; "):
         if part.startswith("differs too: "):
             names = re.sub(r" \(.*?->.*?\)(?=, |$)", "", part.removeprefix("differs too: "))
@@ -345,6 +343,8 @@ def _note(line: pd.Series[Any]) -> str:
 
 
 def _change(percent: float) -> str:
+    if percent != percent:
+        return "-"
     return f"{percent:+,.1f}" if abs(percent) < 1000 else f"{percent:+,.0f}"
 
 

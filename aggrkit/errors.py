@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _CHOICES_SHOWN = 30
+_LONGEST = 100
 
 
 class AggrError(Exception):
@@ -91,7 +92,7 @@ class UnknownNameError(AggrError, ValueError):
             The error, to be raised.
         """
         options = list(dict.fromkeys(str(choice) for choice in choices))
-        parts = [f"unknown {kind} {name!r}", did_you_mean(str(name), options)]
+        parts = [f"unknown {kind} {quoted(name)}", did_you_mean(str(name), options)]
         parts.append(f"{kind}s to choose from: {listed(options)}" if options else f"there is no {kind} to choose from")
         message = "; ".join(part for part in parts if part)
         return cls(f"{message}. {hint}".rstrip(), name=str(name), choices=options)
@@ -138,6 +139,30 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return "did you mean 'x'?" for the nearest choice, or an empty string."""
     found = nearest(name, choices)
     return f"did you mean {found!r}?" if found else ""
+
+
+def quoted(value: object) -> str:
+    """Return what was given for a message, on one line and cut off where it is long."""
+    text = repr(value) if isinstance(value, str) else " ".join(repr(value).split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def number_between(value: object, low: float, high: float, what: str) -> float:
+    """Return `value` as a number that lies strictly between two others.
+
+    Raises
+    ------
+    TypeError
+        If it isn't a number.
+    ValueError
+        If it lies outside, or is NaN.
+    """
+    if isinstance(value, (str, bytes, bool)) or not hasattr(value, "__float__"):
+        raise TypeError(f"{what}; got {quoted(value)}")
+    number = float(value)
+    if not low < number < high:
+        raise ValueError(f"{what}; got {quoted(value)}")
+    return number
 
 
 def listed(names: Iterable[object]) -> str:

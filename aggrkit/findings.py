@@ -24,8 +24,8 @@ _MANY = 5
 class Finding(pd.DataFrame):
     """A tidy frame that knows what was asked, and what it rests on.
 
-    It is a pandas DataFrame: filter, sort and save it as one. `meta` and the methods below survive filtering, sorting and
-    copying; after an operation that drops the columns they need (a merge, a transposition) they say so.
+    It is a pandas DataFrame: filter, sort and save it as one. `meta` and the methods below survive filtering, sorting
+    and copying; after an operation that drops the columns they need (a merge, a transposition) they say so.
 
     Attributes
     ----------
@@ -145,7 +145,7 @@ class Finding(pd.DataFrame):
 
     def _repr_html_(self) -> str:
         shown = pd.DataFrame(self).head(_SHOWN)
-        table = shown.to_html(float_format=_number, na_rep="–", border=0, index=False, escape=True)
+        table = shown.to_html(float_format=_number, na_rep="-", border=0, index=False, escape=True)
         more = f"<p>{len(self) - _SHOWN:,} more lines</p>" if len(self) > _SHOWN else ""
         if not self._is_whole():
             return table + more
@@ -198,7 +198,10 @@ class Proportions(Finding):
         failing = told[told["failures"] > 0]
         total = int(told["n"].sum())
         lines = [
-            f"{total:,} results, {100 * told['successes'].sum() / total:.1f} % passed; {len(failing)} of {len(told)} lines have failures."
+            (
+                f"{total:,} results, {100 * told['successes'].sum() / total:.1f} % passed; "
+                f"{len(failing)} of {len(told)} lines have failures."
+            )
         ]
         if len(failing):
             worst = failing.sort_values("ci_upper").iloc[0]
@@ -234,14 +237,18 @@ class Anomalies(Finding):
         if not meta["too_few"]:
             return ["No metric that is a number: a single failure is no anomaly; compare() finds changed pass rates."]
         lines = [
-            f"{_count(len(self), 'anomaly', 'anomalies')} in {_count(cells, 'cell')} tested by method {meta['method']!r}."
+            (
+                f"{_count(len(self), 'anomaly', 'anomalies')} in {_count(cells, 'cell')} "
+                f"tested by method {meta['method']!r}."
+            )
         ]
         if len(self):
             sized = pd.DataFrame(self).assign(__size=-self["score"].abs())
             worst = sized.sort_values(["pvalue_adjusted", "__size"], kind="stable").iloc[0]
             lines.append(
                 f"Most certain: {worst['metric']} = {_number(worst['value'])} of {_line_name(self, worst)} "
-                f"(observation {worst['observation']}), expected {_number(worst['lower'])} to {_number(worst['upper'])}."
+                f"(observation {worst['observation']}), "
+                f"expected {_number(worst['lower'])} to {_number(worst['upper'])}."
             )
         if meta["method"] in ("robust", "gesd") and meta["threshold"] is None:
             lines.append(f"In clean data the chance of any false flag over all cells is {100 * meta['alpha']:g} %.")
@@ -266,7 +273,8 @@ class Comparison(Finding):
     Attributes
     ----------
     details : pandas.DataFrame
-        For the same lines: the design ("runs", "observations", ...), strata, p-value of the rank test (Mann-Whitney, or van
+        For the same lines: the design ("runs", "observations", ...), strata, p-value of the rank test (Mann-Whitney,
+        or van
         Elteren's over strata), Cliff's delta, heterogeneity, the smallest change that would be found now, and what
         was left out.
     """
@@ -297,7 +305,8 @@ class Comparison(Finding):
         if len(undecided):
             median = int(undecided["runs_needed"].median())
             lines.append(
-                f"{_count(len(undecided), 'line')} can't be decided yet; half of them need at most {median} {_unit_of(meta['design'])} a side."
+                f"{_count(len(undecided), 'line')} can't be decided yet; "
+                f"half of them need at most {median} {_unit_of(meta['design'])} a side."
             )
         matched = [name for name in meta["matched_on"] if name]
         lines.append(
@@ -312,10 +321,12 @@ class Comparison(Finding):
             )
         if meta["design"] == "observations":
             lines.append(
-                "No run ids: observations were taken as independent; if several come from one run, alarms are too frequent."
+                "No run ids: observations were taken as independent; "
+                "if several come from one run, alarms are too frequent."
             )
         lines.append(
-            f"Margin {_plain(meta['margin'])}, alpha {meta['alpha']:g}, p-values adjusted by {meta['adjust']!r} over {len(self)} lines."
+            f"Margin {_plain(meta['margin'])}, alpha {meta['alpha']:g}, "
+            f"p-values adjusted by {meta['adjust']!r} over {len(self)} lines."
         )
         return lines
 
@@ -333,7 +344,8 @@ class Correlations(Finding):
         if len(significant):
             best = significant.loc[significant["correlation"].abs().sort_values(ascending=False).index[0]]
             lines.append(
-                f"Strongest: {best['metric1']} and {best['metric2']}, {best['method']} {best['correlation']:.2f} (n = {best['n']:,})."
+                f"Strongest: {best['metric1']} and {best['metric2']}, "
+                f"{best['method']} {best['correlation']:.2f} (n = {best['n']:,})."
             )
         turned = self[self["reversed_within_groups"]]
         if len(turned):

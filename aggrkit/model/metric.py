@@ -79,6 +79,8 @@ class Metric:
                 object.__setattr__(self, field, enum(getattr(self, field)))
             except ValueError:
                 raise UnknownNameError.of(field, getattr(self, field), list(enum)) from None
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"{self.name!r} can't be at least {self.minimum} and at most {self.maximum}")
 
     @property
     def sign(self) -> int:
@@ -166,7 +168,12 @@ _UNITS: Final[dict[str, str]] = {
 }
 _TIME_UNITS: Final = frozenset({"ns", "us", "ms", "s", "min", "h"})
 _SIZE_UNITS: Final = frozenset({"B", "KB", "MB", "GB"})
-_SPAN: Final = frozenset({"s", "sec", "second", "seconds", "ms", "min", "minute", "hour"})
+_SPAN: Final = {
+    **dict.fromkeys(("s", "sec", "second", "seconds"), "s"),
+    "ms": "ms",
+    **dict.fromkeys(("min", "minute"), "min"),
+    **dict.fromkeys(("h", "hour"), "h"),
+}
 _RATES: Final = frozenset(
     {"throughput", "qps", "fps", "tps", "rps", "ips", "ops", "bandwidth", "speedup", "gbps", "mbps"}
 )
@@ -174,22 +181,10 @@ _HIGHER: Final = frozenset(
     {"accuracy", "recall", "f1", "auc", "bleu", "rouge", "passed", "pass", "success", "successes"}
 )
 _LOWER: Final = frozenset(
-    {
-        "latency",
-        "duration",
-        "elapsed",
-        "runtime",
-        "delay",
-        "overhead",
-        "loss",
-        "perplexity",
-        "mse",
-        "rmse",
-        "mae",
-        "wer",
-    }
-    | {"error", "errors", "failed", "fail", "failure", "failures", "crash", "crashes", "warnings", "ttft", "tpot"}
+    {"overhead", "loss", "perplexity", "mse", "rmse", "mae", "wer"}
+    | {"error", "errors", "failed", "fail", "failure", "failures", "crash", "crashes", "warnings"}
 )
+_TIMES: Final = frozenset({"latency", "duration", "elapsed", "runtime", "delay", "ttft", "tpot"})
 _NEVER_NEGATIVE: Final = frozenset(
     {"latency", "duration", "elapsed", "runtime", "time", "memory", "mem", "rss", "throughput"}
 )
@@ -226,7 +221,7 @@ kind=<MetricKind.CONTINUOUS: 'continuous'>, minimum=0.0, maximum=None, reason="i
         return _renamed(_KNOWN[canonical], name)
     words = [word for word in re.split(r"[^a-z0-9]+", _snake(name)) if word]
     unit, direction, reason = _read_words(words)
-    minimum = 0.0 if unit in _TIME_UNITS or unit.endswith("/s") or _NEVER_NEGATIVE & set(words) else None
+    minimum = 0.0 if unit in _TIME_UNITS or "/" in unit or _NEVER_NEGATIVE & set(words) else None
     if boolean:
         return Metric(name, "proportion", direction, MetricKind.PROPORTION, 0.0, 1.0, f"a column of booleans; {reason}")
     return Metric(name, unit, direction, minimum=minimum, reason=reason)
@@ -247,7 +242,7 @@ def _renamed(known: Metric, name: str) -> Metric:
         return known
     reason = f"another spelling of {known.name}"
     unit = known.unit
-    if known.unit in _TIME_UNITS | _SIZE_UNITS and not name.casefold().endswith(("_ms", "_mb", "_seconds")):
+    if known.kind is MetricKind.CONTINUOUS and not name.casefold().endswith(("_ms", "_mb", "_seconds", "_per_second")):
         unit = ""
         reason += ", its unit not said"
     return Metric(name, unit, known.direction, known.kind, known.minimum, known.maximum, reason)
@@ -263,21 +258,26 @@ def _read_words(words: list[str]) -> tuple[str, Direction, str]:
     for place, word in enumerate(words[:-1]):
         if word == "per" and words[place + 1] in _SPAN:
             item = words[place - 1] if place else "1"
-            return f"{item}/s", Direction.HIGHER, f"a rate: '{item} per {words[place + 1]}'"
+            return f"{item}/{_SPAN[words[place + 1]]}", Direction.HIGHER, f"a rate: '{item} per {words[place + 1]}'"
     if rate := sorted(present & _RATES):
         return "", Direction.HIGHER, f"{rate[0]!r} is a rate"
-    for words_of, direction in ((_HIGHER, Direction.HIGHER), (_LOWER, Direction.LOWER)):
-        if found := sorted(present & words_of):
-            return _unit(words), direction, f"for {found[0]!r}, {direction.value} is better"
     unit = _unit(words)
+    if unit == "s" and _unit(words[:-1]) in _SIZE_UNITS:
+        return f"{_unit(words[:-1])}/s", Direction.HIGHER, f"a rate: '{words[-2]} per {words[-1]}'"
     if unit in _TIME_UNITS:
         return unit, Direction.LOWER, f"its unit {words[-1]!r} is one of time"
     if unit in _SIZE_UNITS:
         return unit, Direction.LOWER, f"its unit {words[-1]!r} is one of size"
     if present & {"memory", "mem", "rss", "vram"}:
         return unit, Direction.LOWER, "memory in use"
-    if words and words[-1] == "time":
-        return unit, Direction.LOWER, "a time, its unit not said"
+    if times := sorted(present & _TIMES) or [word for word in words[-1:] if word == "time"]:
+        return unit, Direction.LOWER, f"{times[0]!r} is a time, its unit not said"
+    good, bad = sorted(present & _HIGHER), sorted(present & _LOWER)
+    if good and bad:
+        return unit, Direction.UNKNOWN, f"{good[0]!r} and {bad[0]!r} don't agree on which way is better"
+    for found, direction in ((good, Direction.HIGHER), (bad, Direction.LOWER)):
+        if found:
+            return unit, direction, f"for {found[0]!r}, {direction.value} is better"
     return unit, Direction.UNKNOWN, "a number whose name doesn't say which way is better"
 
 

@@ -14,7 +14,6 @@ from aggrkit.model.metric import (
     NORMALIZED,
     RESULT_TYPES,
     Metric,
-    MetricKind,
     metric_by_name,
     normalized_metric,
 )
@@ -254,8 +253,10 @@ class Schema:
         UnknownNameError
             If there is none; numeric columns of other roles are taken as metrics when asked for.
         """
-        if name.startswith(NORMALIZED) and self._find(name) is None:
-            return normalized_metric(self.metric(name.removeprefix(NORMALIZED)))
+        plain = name.removeprefix(NORMALIZED)
+        nested = plain.startswith(NORMALIZED) and self._find(plain) is None
+        if plain != name and not nested and self._find(name) is None:
+            return normalized_metric(self.metric(plain))
         column = self._find(name) or self._respelt(name)
         if column is None:
             raise UnknownNameError.of("metric", name, [metric.name for metric in self.metrics])
@@ -263,8 +264,9 @@ class Schema:
             return column.metric
         if column.kind in (Kind.NUMBER, Kind.BOOLEAN):
             return metric_by_name(column.name, boolean=column.kind is Kind.BOOLEAN)
+        what = column.reason if column.kind is Kind.OTHER else f"holds {column.kind.value}"
         raise UnknownNameError.of(
-            "metric", name, [metric.name for metric in self.metrics], f"The column {name!r} holds {column.kind.value}."
+            "metric", name, [metric.name for metric in self.metrics], f"The column {name!r}: {what}."
         )
 
     def column(self, name: str, kind: str = "column") -> Column:
@@ -281,10 +283,12 @@ class Schema:
         ------
         UnknownNameError
             If there is no such column; lists the columns and the nearest match.
+        SchemaError
+            If it holds what can't be analysed.
         """
         found = self._find(name)
         if found is not None:
-            return found
+            return _usable(found)
         for role, spellings in _SINGLE.items():
             if name == role or name in spellings or (role is Role.RUN and name == "run"):
                 played = self.role(role)
@@ -410,8 +414,8 @@ def _declared(field: Field) -> Column:
 def _derive_outcome(fields: Sequence[Field], columns: dict[str, Column]) -> None:
     """Read a status column as pass or fail where no other column says it."""
     status = next((field for field in fields if field.name.casefold() == "status" and field.kind is Kind.TEXT), None)
-    outcomes = [c for c in columns.values() if c.metric is not None and c.metric.kind is MetricKind.PROPORTION]
-    if status is None or outcomes or columns[status.name].role is not Role.OUTCOME:
+    outcomes = [c for c in columns.values() if c.metric is not None and c.metric.is_proportion and c.metric.sign]
+    if status is None or outcomes or "passed" in columns or columns[status.name].role is not Role.OUTCOME:
         return
     reason = f"read from 'status': {PASS_WORDS[0]} is 1, {FAIL_WORDS[0]} is 0, others (skip, error, ...) are neither"
     metric = replace(metric_by_name("passed"), reason=reason)
@@ -426,16 +430,18 @@ def _said(given: Mapping[str, object], columns: Mapping[str, Column]) -> dict[st
         if value is None:
             continue
         if key == "metrics":
-            said.update(_said_metrics(value, columns))
-        elif key in lists:
-            for name in _listed(value):
-                column = _there(name, columns, key)
-                said[column.name] = replace(column, role=lists[key], metric=None, reason="named by you")
-        elif key in singles:
-            column = _there(value, columns, key)
-            said[column.name] = replace(column, role=singles[key], metric=None, reason="named by you")
+            named = _said_metrics(value, columns)
+        elif key in lists or key in singles:
+            role = lists.get(key) or singles[key]
+            found = [_there(name, columns, key) for name in (_listed(value) if key in lists else [value])]
+            named = {c.name: replace(c, role=role, metric=None, reason="named by you") for c in found}
         else:
             raise UnknownNameError.of("role", key, [*singles, *lists, "metrics"])
+        for name in said.keys() & named.keys():
+            if said[name].role is not named[name].role:
+                roles = f"{said[name].role.value!r} and {named[name].role.value!r}"
+                raise SchemaError(f"the column {name!r} was named as two things, {roles}; name it once")
+        said.update(named)
     return said
 
 
@@ -444,6 +450,8 @@ def _said_metrics(value: object, columns: Mapping[str, Column]) -> dict[str, Col
     said: dict[str, Column] = {}
     for name, meaning in items:
         column = _there(name, columns, "metrics")
+        if column.kind is Kind.TIME:
+            raise SchemaError(f"the column {column.name!r} holds times, which can't be a metric")
         found = metric_by_name(column.name, boolean=column.kind is Kind.BOOLEAN)
         if isinstance(meaning, Metric):
             found = replace(meaning, name=column.name)
@@ -459,9 +467,17 @@ def _listed(value: object) -> list[object]:
     return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
 
 
+def _usable(column: Column) -> Column:
+    if column.kind is Kind.OTHER:
+        raise SchemaError(f"the column {column.name!r} can't be used, it is {column.reason}; make it numbers or text")
+    return column
+
+
 def _there(name: object, columns: Mapping[str, Column], key: str) -> Column:
     column = columns.get(str(name))
     if column is not None:
-        return column
+        if key in ("time", "timestamp") and column.kind is Kind.BOOLEAN:
+            raise SchemaError(f"the column {column.name!r} holds booleans, which can't be times")
+        return column if key == "ignore" else _usable(column)
     hint = did_you_mean(str(name), columns)
     raise SchemaError(f"there is no column {name!r} to be {key!r}; {hint} the columns are: {listed(columns)}")

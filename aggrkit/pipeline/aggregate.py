@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import ibis
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from aggrkit.errors import EmptySelectionError, SchemaError, StageError
 from aggrkit.model.answer import COLUMNS, RowsReport
 from aggrkit.model.schema import Kind, Role
+from aggrkit.pipeline.deviations import two_pass_std
 from aggrkit.pipeline.expressions import as_number, fetch, label_of, mean, quantiles, text_of
 from aggrkit.pipeline.preprocess import UNKNOWN, Prepared, nothing_selected, rows_report
 from aggrkit.statistics.proportions import wilson_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    import pyarrow as pa
 
     from aggrkit.model.metric import Metric
     from aggrkit.model.schema import Column
@@ -184,10 +184,25 @@ def aggregate(prepared: Prepared, stages: Sequence[Aggregator]) -> tuple[pd.Data
     rows = found["rows"].to_numpy()
     if not rows.sum():
         raise nothing_selected(prepared)
+    found = _with_exact_std(table, keys, found, planned, prepared)
     labels = group_labels(found, list(groups))
     audited = {reason: int(pc.sum(found[f"a{place}"]).as_py() or 0) for place, reason in enumerate(prepared.audits)}
     frame = _tidy(prepared.metrics, planned, found, labels)
     return frame, rows_report(prepared, int(rows.sum()), audited)
+
+
+def _with_exact_std(
+    table: ibis.Table, keys: Mapping[str, ibis.Value], found: pa.Table, planned: Sequence[_Planned], prepared: Prepared
+) -> pa.Table:
+    means = {plan.metric.name: plan.key for plan in planned if plan.columns == "mean"}
+    places = {
+        plan.key: (prepared.values(plan.metric), means[plan.metric.name])
+        for plan in planned
+        if plan.columns == "std" and plan.metric.name in means
+    }
+    for place, better in two_pass_std(table, keys, found, places).items():
+        found = found.set_column(found.column_names.index(place), place, pa.array(better))
+    return found
 
 
 def _needs_of(stage: Aggregator, values: ibis.Column, metric: Metric) -> Mapping[str | tuple[str, ...], ibis.Scalar]:

@@ -196,13 +196,13 @@ def _parts_of_groups(prepared: Prepared) -> list[Column]:
 
 
 def _codes(column: Any) -> NDArray[np.int64]:
-    """Number the values of a column; missing ones have a number of their own."""
+    """Return a number for each value of a column; missing ones have one of their own."""
     encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
     return np.asarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
 def _numbers(keys: pd.DataFrame) -> NDArray[np.intp]:
-    """Number the combinations of codes."""
+    """Return a number for each combination of codes."""
     if not len(keys.columns):
         return np.zeros(len(keys), dtype=np.intp)
     grouped = keys.groupby(list(keys.columns), sort=False, observed=True)

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import pandas as pd
 
 from aggrkit.model.schema import Column, Kind, Role
 from aggrkit.pipeline.expressions import fetch, label_of
 from aggrkit.pipeline.sides import SIDE
+from aggrkit.statistics.comparison import nested_effect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import ibis
-    import pandas as pd
 
     from aggrkit.pipeline.preprocess import Prepared
 
@@ -26,6 +27,8 @@ _IF_IT_PAYS: Final = (Role.WORKER, Role.ATTRIBUTE)
 _MOST_VALUES: Final = 2000
 _SHARED_ENOUGH: Final = 0.9
 _INFORMATION_KEPT: Final = 0.8
+_INFORMATION_LEAST: Final = 0.2
+_DEPEND: Final = 0.01
 
 
 @dataclass(frozen=True)
@@ -104,14 +107,34 @@ def information(units: pd.DataFrame, keys: list[str]) -> float:
     return float((baseline * current / (baseline + current)).sum())
 
 
-def worth_matching(units: pd.DataFrame, keys: list[str], perhaps: list[str]) -> list[str]:
-    """Return those of the optional columns that can be matched on without losing much of what the data tell."""
+def worth_matching(units: pd.DataFrame, keys: list[str], perhaps: list[str], attributes: Sequence[str]) -> list[str]:
+    """Return those of the optional columns that can be matched on without losing much of what the data tell.
+
+    An attribute on which the values depend may cost more: without it, a change of mix would look like a change.
+    """
     chosen: list[str] = []
     most = information(units, keys)
     for column in perhaps:
-        if information(units, [*keys, *chosen, column]) >= _INFORMATION_KEPT * most:
+        kept = information(units, [*keys, *chosen, column])
+        needed = column in attributes and kept >= _INFORMATION_LEAST * most
+        if kept >= _INFORMATION_KEPT * most or (needed and _values_depend(units, [*keys, *chosen], column)):
             chosen.append(column)
     return chosen
+
+
+def _values_depend(units: pd.DataFrame, keys: list[str], column: str) -> bool:
+    """Say whether any metric differs by a column, within strata and sides."""
+    outer = units.groupby([*keys, SIDE], dropna=False, observed=True).ngroup().to_numpy().astype(np.int64)
+    inner = pd.factorize(units[column].to_numpy(), use_na_sentinel=False)[0].astype(np.int64)
+    logarithms = [name for name in units.columns if str(name).startswith("lmean")]
+    for name in logarithms:
+        plain, value = (units[key].to_numpy(dtype=np.float64) for key in (name[1:], name))
+        value = value if (plain[np.isfinite(plain)] > 0).all() else plain
+        there = np.isfinite(value)
+        zeros = np.zeros(int(there.sum()), dtype=np.int64)
+        if nested_effect(value[there], outer[there], inner[there], zeros, 1)[0] < _DEPEND / len(logarithms):
+            return True
+    return False
 
 
 def _some_missing(column: Column) -> int:

@@ -66,7 +66,9 @@ class SideUnits:
             run = None
         units, design = _fetch(prepared, marked, groups, matching, run)
         keys = [f"g{k}" for k in range(len(groups))] + [f"m{k}" for k in range(len(matching.on))]
-        perhaps = worth_matching(units, keys, [f"p{k}" for k in range(len(matching.perhaps))])
+        optional = {f"p{k}": column.role for k, column in enumerate(matching.perhaps)}
+        attributes = [key for key, role in optional.items() if role is Role.ATTRIBUTE]
+        perhaps = worth_matching(units, keys, list(optional), attributes)
         chosen = tuple(matching.perhaps[int(name[1:])] for name in perhaps)
         cell, labels = _numbered(units, [f"g{k}" for k in range(len(groups))])
         stratum, _ = _numbered(units, keys + perhaps + (["run"] if design == "within runs" else []))

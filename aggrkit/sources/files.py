@@ -82,7 +82,7 @@ def _pattern(path: str) -> tuple[str, str]:
         if len(found) > 1:
             raise SourceError(f"the folder {path} holds files of several kinds: {listed(found)}; say which by a glob")
         return str(place / "**" / f"*{found[0]}"), _READERS[found[0]]
-    if not glob.glob(str(place), recursive=True):
+    if not glob.glob(str(place), recursive=True):  # noqa: PTH207 - the pattern may be absolute, which Path.glob refuses
         raise SourceError(f"{path} is not there{_neighbours(place)}")
     suffixes = [suffix.casefold() for suffix in place.suffixes if suffix.casefold() not in _PACKED]
     suffix = suffixes[-1] if suffixes else ""

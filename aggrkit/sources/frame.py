@@ -122,7 +122,7 @@ def both_sides(baseline: pd.DataFrame, current: Observations, given: Mapping[str
             part.select(**{name: _plain(part[columns[name].field]) for name in shared}, **{side: ibis.literal(label)})
         )
     fields = [Field(name, mine[name].kind, text=mine[name].text or theirs[name].text) for name in shared]
-    merged = recognise([*fields, Field(side, Kind.TEXT)], {key: value for key, value in given.items()})
+    merged = recognise([*fields, Field(side, Kind.TEXT)], dict(given))
     return Observations(ibis.union(*tables), merged, f"{current.label} against a DataFrame")
 
 

@@ -107,7 +107,8 @@ class Differences:
 def compare_means(units: Units) -> Differences:
     """Compare the means of two sides, like with like.
 
-    One stratum: Welch's test; where a side has a single unit, the other side's variance stands for both. Several strata:
+    One stratum: Welch's test; where a side has a single unit, the other side's variance stands for both. Several
+    strata:
     differences within strata, combined with inverse variance. The variances of the strata are moderated, each side
     towards its mean over the strata, as far as they vary no more than chance would have it (empirical Bayes), so that
     strata of two or three units don't get weights by luck. Where runs span several strata, the variance is that of the
@@ -125,7 +126,8 @@ def compare_means(units: Units) -> Differences:
     References
     ----------
     Welch (1947), Biometrika 34, 28-35. Smyth (2004), Stat. Appl. Genet. Mol. Biol. 3, 3 (moderated variances).
-    Bell and McCaffrey (2002), Survey Methodology 28, 169-181 (cluster-robust variances). Hedges (1981), J. Educ. Stat. 6.
+    Bell and McCaffrey (2002), Survey Methodology 28, 169-181 (cluster-robust variances). Hedges (1981), J. Educ.
+    Stat. 6.
 
     Examples
     --------
@@ -216,7 +218,8 @@ def compare_pairs(difference: Floats, baseline: Floats, cell: Ints, cells: int) 
 
 
 def nested_effect(value: Floats, outer: Ints, inner: Ints, cell: Ints, cells: int) -> Floats:
-    """Return the p-value that the inner groups of a cell don't differ within the outer ones (nested analysis of variance).
+    """Return the p-value that the inner groups of a cell don't differ within the outer ones (nested analysis of
+    variance).
 
     Parameters
     ----------
@@ -272,9 +275,11 @@ def _compare(n: Floats, mean: Floats, variance: Floats, owner: Ints, units: Unit
     weight = _weights((weighing / np.maximum(n, 1)).sum(axis=1), n, owner, matched, count, cells)
     gap = np.where(matched, mean[:, 1] - mean[:, 0], 0.0)
     var, df = _satterthwaite(weight, variance, n, extra, owner, matched, cells)
+    by_own = matched & ~(extra > 0).all(axis=1)
+    surcharge = var * (_price_of_weights(weight, n, extra, owner, by_own, count, cells) - 1)
     var *= _price_of_weights(weight, n, extra, owner, matched, count, cells)
     if units is not None and units.cluster is not None:
-        var, df = _clustered(units, n, mean, weight, owner, matched, cells, var, df)
+        var, df = _clustered(units, n, mean, weight, owner, matched, cells, var, df, surcharge)
     some = count > 0
     se = np.sqrt(np.where(some, var, np.nan))
     difference = np.where(some, np.bincount(owner, weight * gap, cells), np.nan)
@@ -314,8 +319,8 @@ def _moderated(
 ) -> tuple[Floats, Floats, Floats]:
     """Return the variances to weigh by, those to state errors by, and the degrees of freedom that the latter borrow.
 
-    Where the strata of a cell vary alike, all use their pooled variance. Where they don't, each states its error by its own
-    variance, and is weighed by one that is drawn towards the pooled one. A single unit borrows altogether.
+    Where the strata of a cell vary alike, all use their pooled variance. Where they don't, each states its error by
+    its own variance, and is weighed by one that is drawn towards the pooled one. A single unit borrows altogether.
     """
     weighing, stated, extra = np.empty_like(variance), np.empty_like(variance), np.zeros_like(variance)
     for side in (0, 1):
@@ -397,7 +402,7 @@ def _satterthwaite(
 def _price_of_weights(
     weight: Floats, n: Floats, extra: Floats, owner: Ints, matched: NDArray[np.bool_], count: Ints, cells: int
 ) -> Floats:
-    """Return by how much weights that were estimated themselves raise the variance (Meier 1953, Biometrics 9, 59-73)."""
+    """Return by how much weights that were estimated raise the variance (Meier 1953, Biometrics 9, 59-73)."""
     df = np.where(matched, n.sum(axis=1) - 2 + extra.sum(axis=1), np.inf)
     loss = np.where(matched, weight * (1 - weight) / np.maximum(df, 1.0), 0.0)
     return np.where(count < 3, 1.0, 1 + 4 * np.bincount(owner, loss, cells))
@@ -413,8 +418,14 @@ def _clustered(
     cells: int,
     var: Floats,
     df: Floats,
+    surcharge: Floats,
 ) -> tuple[Floats, Floats]:
-    """Replace variance and degrees of freedom in the cells where runs span several strata."""
+    """Replace variance and degrees of freedom in the cells where runs span several strata.
+
+    What a run adds to the difference is its sum over strata. Squares within a stratum are freed from bias as any
+    variance,
+    products between strata as by the jackknife over runs; the degrees of freedom are those of runs of unequal load.
+    """
     assert units.cluster is not None  # noqa: S101 - narrows the type
     live = matched[units.stratum]
     stratum, side, cell = units.stratum[live], units.side[live], units.cell_of[units.stratum[live]]
@@ -426,9 +437,9 @@ def _clustered(
     first[:, run.ravel()] = np.stack([cell, side])
     size = n[stratum, side]
     with np.errstate(divide="ignore", invalid="ignore"):
-        small = np.where(size > 1, np.sqrt(size / (size - 1)), 0.0)
-    part = weight[stratum] * (units.value[live] - mean[stratum, side]) / size * small
+        part = np.where(size > 1, weight[stratum] * (units.value[live] - mean[stratum, side]) / (size - 1), 0.0)
     total = np.bincount(run.ravel(), part, len(appearances))
+    load = np.bincount(run.ravel(), weight[stratum] / size, len(appearances))
     spans = np.bincount(first[0], appearances > 1, cells) > 0
     clustered, below, fewest = np.zeros(cells), np.zeros(cells), np.full(cells, np.inf)
     strata = np.bincount(owner[matched], minlength=cells)
@@ -436,15 +447,21 @@ def _clustered(
         mine = first[1] == which
         runs = np.bincount(first[0][mine], minlength=cells).astype(float)
         spread = np.bincount(first[0][mine], appearances[mine], cells) / np.maximum(runs, 1)
-        side_var = np.bincount(first[0][mine], total[mine] ** 2, cells)
-        side_df = np.maximum(runs - strata / np.maximum(spread, 1), 1.0)
+        here = side == which
+        within = np.bincount(cell[here], part[here] ** 2 * (1 - 1 / size[here]), cells)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            jackknife = (1 - 1 / runs) * np.bincount(first[0][mine], total[mine] ** 2, cells)
+            between = jackknife - (1 - 1 / runs) * np.bincount(cell[here], part[here] ** 2, cells)
+            side_var = np.maximum(within + between, jackknife / 2)
+            squares, fourths = (np.bincount(first[0][mine], load[mine] ** power, cells) for power in (2, 4))
+            side_df = np.fmax(squares**2 / fourths * (1 - strata / (np.maximum(spread, 1) * runs)), 1.0)
         clustered += side_var
         below += side_var**2 / side_df
         fewest = np.minimum(fewest, runs)
     with np.errstate(divide="ignore", invalid="ignore"):
         clustered_df = np.maximum(np.where(below > 0, clustered**2 / below, fewest), 1.0)
     known = spans & (fewest > 1)
-    var = np.where(known, clustered, np.where(spans, np.nan, var))
+    var = np.where(known, clustered + surcharge, np.where(spans, np.nan, var))
     return var, np.where(known, clustered_df, df)
 
 

@@ -295,7 +295,7 @@ def gesd(values: ArrayLike, alpha: float = 0.05, max_outliers: int | None = None
 
 
 def _constants(size: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return degrees of freedom and scale, between the fitted sizes by interpolation in 1/n; odd and even apart below 50."""
+    """Return degrees of freedom and scale, interpolated in 1/n between the fitted sizes; odd and even apart below 50."""
     even = (size % 2 == 0) & (size <= 50)
     degrees, scale = np.empty_like(size), np.empty_like(size)
     for parity, where in ((1, ~even), (0, even)):
@@ -318,7 +318,8 @@ def _rosner_cut(n: int, alpha: float) -> float:
 def choose_scale(p10: ArrayLike, p50: ArrayLike, p90: ArrayLike, n: ArrayLike, positive: bool) -> str:
     """Say on which scale clean values of a metric look symmetric: "raw", "log", or "both" where it can't be told.
 
-    Kelly's skewness ``(p90 + p10 - 2 p50) / (p90 - p10)`` is averaged over the cells, with weights n, on either scale; the
+    Kelly's skewness ``(p90 + p10 - 2 p50) / (p90 - p10)`` is averaged over the cells, with weights n, on either
+    scale; the
     scale that is less skewed is taken if the difference is beyond chance (its standard error is about 1.6 / sqrt(n)).
 
     Parameters

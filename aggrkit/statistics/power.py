@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy.special import chdtri, nctdtr, ndtr, stdtrit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike, NDArray
 
     Floats = NDArray[np.float64]
@@ -67,8 +68,8 @@ def runs_needed(
 ) -> Floats:
     """Return the runs per side after which a verdict can be expected.
 
-    A verdict is a difference beyond the margin that the test finds, or equivalence within it. The number is chosen so that
-    the chance of either is 80 % if the true difference is what was seen, or half a standard error nearer to the
+    A verdict is a difference beyond the margin that the test finds, or equivalence within it. The number is chosen so
+    that the chance of either is 80 % if the true difference is what was seen, or half a standard error nearer to the
     margin; a difference that might be right at the margin, where no number suffices, is taken as half the margin.
     The spread is taken at the upper end of its 50 % interval, for it is known from few runs.
 

@@ -187,7 +187,8 @@ def compare_rates(
 
     Notes
     -----
-    One stratum: Newcombe's interval and Fisher's test. Several: the difference is weighted as by Mantel and Haenszel, its
+    One stratum: Newcombe's interval and Fisher's test. Several: the difference is weighted as by Mantel and Haenszel,
+    its
     variance is that of Agresti and Caffo, which is never 0, and the test is Cochran-Mantel-Haenszel's with continuity
     correction. Where observations of a run go together, all act on numbers divided by the inflation (Rao and Scott).
 

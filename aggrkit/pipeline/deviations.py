@@ -1,0 +1,78 @@
+"""Standard deviations in two passes, where a single pass would lose digits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import ibis
+import numpy as np
+import pyarrow as pa
+
+from aggrkit.pipeline.expressions import fetch, mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["two_pass_std"]
+
+_FEW: Final = 200_000
+_LOST: Final = 1e-9
+
+
+def two_pass_std(
+    table: ibis.Table, keys: Mapping[str, ibis.Value], found: pa.Table, places: Mapping[str, tuple[ibis.Column, str]]
+) -> dict[str, Floats]:
+    """Return standard deviations (ddof 1) about the means that a first scan has found.
+
+    Engines compute variances by a recurrence in one pass, whose error grows with the mean in standard deviations and the
+    number of values. A second scan about the known means is as exact as numpy. It is made for all metrics of a small
+    table, and else only for those in which more than the tenth digit would be lost.
+
+    Parameters
+    ----------
+    table : ibis.Table
+        The rows.
+    keys : mapping of str to expression
+        What they were grouped by, under the names of the first result.
+    found : pyarrow.Table
+        The first result, with ``rows``.
+    places : mapping of str to (values, str)
+        Column of the standard deviation in the first result to the values of its metric, and the column of their mean.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        Column of the standard deviation to its better values; columns that were good enough are left out.
+    """
+    rows = found["rows"].to_numpy()
+    chosen = {}
+    for place, (values, centre) in places.items():
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.abs(found[centre].to_numpy()) / found[place].to_numpy()
+            lost = np.finfo(float).eps * ratio * np.sqrt(rows)
+        if rows.sum() <= _FEW or (lost > _LOST).any():
+            chosen[place] = (values, centre)
+    if not chosen:
+        return {}
+    cells = {f"__{name}": found[name] for name in keys} | {f"__{centre}": found[centre] for _, centre in chosen.values()}
+    beside = ibis.memtable(pa.table(cells | {"__cell": pa.array(np.arange(len(rows)))}))
+    keyed = table.select(**keys, **{f"x{place}": values for place, (values, _) in chosen.items()})
+    same = [keyed[name].identical_to(beside[f"__{name}"]) for name in keys]
+    joined = keyed.join(beside, same) if same else keyed.cross_join(beside)
+    measures: dict[str, ibis.Value] = {}
+    for place, (_, centre) in chosen.items():
+        gap = joined[f"x{place}"] - joined[f"__{centre}"]
+        measures |= {f"n{place}": gap.count(), f"a{place}": mean(gap), f"s{place}": mean(gap * gap)}
+    second = fetch(joined.group_by("__cell").aggregate(**measures), "the means")
+    better = {}
+    for place in chosen:
+        n, average, square = (second[f"{name}{place}"].to_numpy() for name in "nas")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            variance = np.where(n > 1, np.maximum(square - average**2, 0.0) * n / (n - 1), np.nan)
+        better[place] = np.full(len(rows), np.nan)
+        better[place][second["__cell"].to_numpy()] = np.sqrt(variance)
+    return better
