@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from aggrkit.analysis import Analysis
+from aggrkit.errors import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -183,7 +184,11 @@ def correlations(
 
 
 def _analysis(data: pd.DataFrame | Analysis) -> Analysis:
-    return AggrAccessor(data) if isinstance(data, pd.DataFrame) else data
+    if isinstance(data, pd.DataFrame):
+        return AggrAccessor(data)
+    if not isinstance(data, Analysis):
+        raise TypeError(f"ask a DataFrame, or what aggrkit.open(...) returns; got {quoted(data)}")
+    return data
 
 
 for _twin in (stats, proportions, distributions, anomalies, compare, correlations):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from aggrkit.errors import SchemaError, UnknownNameError, listed
+from aggrkit.errors import SchemaError, UnknownNameError, listed, quoted
 from aggrkit.findings import Anomalies, Comparison, Correlations, Distributions, Proportions, Stats
-from aggrkit.model.selection import Selection
+from aggrkit.model.selection import Selection, names_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import ibis
     import pandas as pd
@@ -76,6 +77,8 @@ class Analysis:
         >>> results.stats(level="model")[["model", "n", "mean"]].values.tolist()
         [['a', 2, 1.5], ['b', 1, 4.0]]
         """
+        if not (pipeline is None or hasattr(pipeline, "prepare")):
+            raise TypeError(f"'pipeline' is an aggrkit.Pipeline; got {quoted(pipeline)}")
         return replace(self, given={**self.given, **roles}, pipeline=pipeline or self.pipeline)
 
     @property
@@ -154,7 +157,7 @@ class Analysis:
 
         pipeline = self._pipeline()
         stages = tuple(
-            Percentiles(tuple(percentiles)) if isinstance(stage, Percentiles) else stage for stage in pipeline.aggregate
+            Percentiles(percentiles) if isinstance(stage, Percentiles) else stage for stage in pipeline.aggregate
         )
         answer, prepared = self._run(replace(pipeline, aggregate=stages), level, metrics, where, time_range)
         return Stats._made(answer, _rows_of_group(prepared))
@@ -230,7 +233,7 @@ class Analysis:
         """
         from aggrkit.pipeline.aggregate import distributions
 
-        names = None if columns is None else [columns] if isinstance(columns, str) else list(columns)
+        names = None if columns is None else names_of(columns, "columns are a name or a list of names")
         answer, prepared = self._run(self._bare(), level, None, where, time_range, needs_metrics=False)
         frame, meta = distributions(prepared, names, max_values)
         answer = answer.with_frame("distributions", frame, **meta)
@@ -417,7 +420,7 @@ class Analysis:
         """
         from aggrkit.pipeline.correlations import Correlate
 
-        stage = Correlate((method,) if isinstance(method, str) else tuple(method), alpha, adjust)
+        stage = Correlate(names_of(method, "a method is a name or a list of names"), alpha, adjust)
         answer, prepared = self._run(self._bare(stage), level, metrics, where, time_range)
         return Correlations._made(answer, _rows_of_group(prepared))
 
@@ -483,12 +486,12 @@ _SIDE_NAME = "aggrkit_side"
 
 def _split(where: Where) -> tuple[Any, Any]:
     """Tell a mapping of filters from an Ibis expression."""
-    if where is None or hasattr(where, "items"):
+    if where is None or isinstance(where, Mapping):
         return where, None
     from aggrkit.pipeline.rows import is_condition
 
     if not is_condition(where):
-        raise TypeError(f"'where' is a mapping of column to value or values, or an Ibis expression; got {where!r}")
+        raise TypeError(f"'where' is a mapping of column to values, or an Ibis expression; got {quoted(where)}")
     return None, where
 
 

@@ -16,7 +16,7 @@ Each message says what was wrong, what there is to choose from, and what to writ
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsFloat, SupportsIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -157,7 +157,7 @@ def number_between(value: object, low: float, high: float, what: str) -> float:
     ValueError
         If it lies outside, or is NaN.
     """
-    if isinstance(value, (str, bytes, bool)) or not hasattr(value, "__float__"):
+    if isinstance(value, bool) or not isinstance(value, (SupportsFloat, SupportsIndex)):
         raise TypeError(f"{what}; got {quoted(value)}")
     number = float(value)
     if not low < number < high:

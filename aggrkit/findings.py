@@ -326,7 +326,7 @@ class Comparison(Finding):
             )
         lines.append(
             f"Margin {_plain(meta['margin'])}, alpha {meta['alpha']:g}, "
-            f"p-values adjusted by {meta['adjust']!r} over {len(self)} lines."
+            f"p-values adjusted by {meta['adjust']!r} over {len(self._known().frames[self._name])} lines."
         )
         return lines
 
@@ -417,10 +417,11 @@ def _line_name(finding: Finding, line: pd.Series[Any]) -> str:
 
 
 def _change(finding: Finding, line: pd.Series[Any]) -> str:
-    return (
-        f"{line['metric']} of {_line_name(finding, line)}, {line['change_pct']:+.1f} % "
-        f"({line['ci_lower']:+.1f} to {line['ci_upper']:+.1f})"
-    )
+    name = f"{line['metric']} of {_line_name(finding, line)}"
+    if pd.isna(line["change_pct"]):
+        return f"{name}, from {_number(line['baseline'])} to {_number(line['current'])}"
+    unit = "points" if line["unit"] == "proportion" else "%"
+    return f"{name}, {line['change_pct']:+,.1f} {unit} ({line['ci_lower']:+,.1f} to {line['ci_upper']:+,.1f})"
 
 
 def _unit_of(design: str) -> str:

@@ -1,4 +1,4 @@
-"""Run the benchmarks and print one table of ratios: ``python -m benchmarks [--rows 1000000 10000000] [--repeats 5]``."""
+"""Run the benchmarks and print one table of ratios: ``python -m benchmarks --rows 1000000 --repeats 5``."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ def main() -> None:
     asked = parser.parse_args()
     lines = [line for rows in asked.rows for line in stats_times(rows, asked.repeats)]
     lines += import_costs(asked.repeats)
-    print(
-        f"Python {platform.python_version()}, pandas {pd.__version__}, numpy {np.__version__}, duckdb {duckdb.__version__}"
-    )
+    versions = {"pandas": pd.__version__, "numpy": np.__version__, "duckdb": duckdb.__version__}
+    print(f"Python {platform.python_version()},", ", ".join(f"{name} {version}" for name, version in versions.items()))
     print(
         f"{asked.repeats} repeats, interleaved; the ratio is that of the medians, below 1 means that aggrkit is faster"
     )

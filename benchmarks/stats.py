@@ -60,7 +60,8 @@ def by_polars(frame: pd.DataFrame) -> object:
 
 def by_hand(frame: pd.DataFrame) -> object:
     measures = ", ".join(
-        f"count({m}), count(*) - count({m}), avg({m}), stddev_samp({m}), min({m}), max({m}), quantile_cont({m}, {POINTS})"
+        f"count({m}), count(*) - count({m}), avg({m}), stddev_samp({m}), min({m}), max({m}), "
+        f"quantile_cont({m}, {POINTS})"
         for m in METRICS
     )
     with duckdb.connect() as connection:

@@ -1,4 +1,4 @@
-"""Every real set that has results opens, is recognised, and answers every question; a table shows what came in and out."""
+"""Every real set opens, is recognised, and answers every question; a table shows what came in and out."""
 
 from __future__ import annotations
 

@@ -130,7 +130,17 @@ _MANY: Final[dict[Role, frozenset[str]]] = {
         }
     ),
     Role.IGNORED: frozenset(
-        {"seed", "index", "level_0", "__index_level_0__", "unnamed: 0", "row", "row_number", "checksum"}
+        {
+            "seed",
+            "index",
+            "level_0",
+            "__index_level_0__",
+            "unnamed: 0",
+            "__index_level_0__",
+            "row",
+            "row_number",
+            "checksum",
+        }
     ),
 }
 
@@ -264,10 +274,9 @@ class Schema:
             return column.metric
         if column.kind in (Kind.NUMBER, Kind.BOOLEAN):
             return metric_by_name(column.name, boolean=column.kind is Kind.BOOLEAN)
-        what = column.reason if column.kind is Kind.OTHER else f"holds {column.kind.value}"
-        raise UnknownNameError.of(
-            "metric", name, [metric.name for metric in self.metrics], f"The column {name!r}: {what}."
-        )
+        what = f"is {column.reason}" if column.kind is Kind.OTHER else f"holds {column.kind.value}"
+        choices = [metric.name for metric in self.metrics]
+        raise UnknownNameError.of("metric", name, choices, f"The column {name!r} {what}.")
 
     def column(self, name: str, kind: str = "column") -> Column:
         """Return a column by its name, by its role, or by another spelling of its role.
@@ -295,6 +304,20 @@ class Schema:
                 if played is not None:
                     return played
         raise UnknownNameError.of(kind, name, self.names)
+
+    def moment(self, purpose: str) -> Column:
+        """Return the time column, which `purpose` needs.
+
+        Raises
+        ------
+        UnknownNameError
+            If none was recognised.
+        """
+        column = self.role(Role.TIMESTAMP)
+        if column is None:
+            message = f"{purpose} needs a time column; say which it is: df.aggr(timestamp='...')"
+            raise UnknownNameError(f"{message}; the columns are: {listed(self.names)}", choices=self.names)
+        return column
 
     def with_metric(self, metric: Metric, field: str) -> Schema:
         """Return the schema with one more metric column."""
@@ -328,9 +351,10 @@ class Schema:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in line) + "</tr>" for line in self._lines()
+            "<tr>" + "".join(f'<td style="text-align:left">{html.escape(cell)}</td>' for cell in line) + "</tr>"
+            for line in self._lines()
         )
-        head = "".join(f"<th>{name}</th>" for name in ("role", "column", "metric", "why"))
+        head = "".join(f'<th style="text-align:left">{name}</th>' for name in ("role", "column", "metric", "why"))
         return (
             f"<table><caption>What was recognised</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -10,11 +11,11 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from aggrkit.errors import UnknownNameError
+from aggrkit.errors import UnknownNameError, quoted
 from aggrkit.model.metric import RESULT_TYPES
 from aggrkit.model.schema import Role
 
-__all__ = ["LEVELS", "Selection", "TimeRange", "level_columns"]
+__all__ = ["LEVELS", "Selection", "TimeRange", "level_columns", "names_of", "values_of"]
 
 LEVELS: Final[dict[str, tuple[str, ...]]] = {
     "test_run": (Role.RUN.value,),
@@ -26,6 +27,9 @@ LEVELS: Final[dict[str, tuple[str, ...]]] = {
 }
 """The named levels, each with the dimensions that observations are grouped by."""
 
+EPOCH_UNITS: Final = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"))
+"""From which size on a number is a time in this unit since 1970; smaller ones are in seconds."""
+
 Scalar = str | int | float | bool | None
 
 
@@ -36,7 +40,8 @@ class TimeRange:
     Parameters
     ----------
     start, end : anything that pandas reads as a time, or None
-        First and last moment; None leaves that end open. Times without a zone are taken as UTC.
+        First and last moment, to the microsecond; None leaves that end open. Times without a zone are taken as UTC,
+        numbers as seconds (or ms, us, ns, as their size tells) since 1970.
 
     Examples
     --------
@@ -57,14 +62,16 @@ class TimeRange:
     @classmethod
     def of(cls, value: object) -> TimeRange | None:
         """Read a time range from a pair, or None."""
-        if value is None or isinstance(value, cls):
-            return value
+        if value is None:
+            return None
+        if isinstance(value, cls):
+            return None if value.start is None and value.end is None else value
         if isinstance(value, str) or not isinstance(value, Iterable):
-            raise TypeError(f"a time range is a pair (start, end), either of them None; got {value!r}")
+            raise TypeError(f"a time range is a pair (start, end), either of them None; got {quoted(value)}")
         pair = list(value)
         if len(pair) != 2:
             raise TypeError(f"a time range is a pair (start, end), either of them None; got {len(pair)} values")
-        return None if pair == [None, None] else cls(*pair)
+        return cls.of(cls(*pair))
 
     def as_json(self) -> list[str | None]:
         """Return start and end in ISO 8601, UTC."""
@@ -75,7 +82,7 @@ class TimeRange:
         return f"{start or 'the beginning'} to {end or 'the end'}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Selection:
     """What is asked of the observations.
 
@@ -113,7 +120,9 @@ class Selection:
     def __post_init__(self) -> None:
         object.__setattr__(self, "level", _level(self.level))
         if self.metrics is not None:
-            object.__setattr__(self, "metrics", _names(self.metrics))
+            object.__setattr__(self, "metrics", names_of(self.metrics, "metrics are a name or a list of names"))
+            if not self.metrics:
+                raise ValueError("an empty list of metrics asks for nothing; leave 'metrics' out to ask for all")
         object.__setattr__(self, "where", _where(self.where))
         object.__setattr__(self, "time_range", TimeRange.of(self.time_range))
         if self.result_type is not None and self.result_type not in RESULT_TYPES:
@@ -159,6 +168,12 @@ class Selection:
                 raise UnknownNameError.of("key", key, known)
         return cls(**given)
 
+    def __eq__(self, other: object) -> bool:
+        return self.to_json() == other.to_json() if isinstance(other, Selection) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.to_json())
+
     def __repr__(self) -> str:
         return f"Selection({', '.join(f'{key}={value!r}' for key, value in self.as_dict().items())})"
 
@@ -175,14 +190,21 @@ def _level(level: object) -> str | tuple[str, ...]:
         return level
     if level is None:
         return ()
-    if not isinstance(level, Iterable):
-        raise TypeError(f"a level is a name or a list of columns; got {level!r}")
-    return tuple(dict.fromkeys(str(name) for name in level))
+    return names_of(level, "a level is a name or a list of columns")
 
 
-def _names(names: object) -> tuple[str, ...]:
-    if isinstance(names, str) or not isinstance(names, Iterable):
-        return (str(names),)
+def names_of(names: object, what: str) -> tuple[str, ...]:
+    """Return names that were given as one or as several.
+
+    Raises
+    ------
+    TypeError
+        If they are neither; `what` says what they should be.
+    """
+    if isinstance(names, str):
+        return (names,)
+    if isinstance(names, bytes) or not isinstance(names, Iterable):
+        raise TypeError(f"{what}; got {quoted(names)}")
     return tuple(dict.fromkeys(str(name) for name in names))
 
 
@@ -192,26 +214,29 @@ def _where(where: object) -> tuple[tuple[str, tuple[Scalar, ...]], ...]:
     if isinstance(where, Mapping):
         where = tuple(where.items())
     if not isinstance(where, tuple):
-        raise TypeError(f"'where' is a mapping of column to value or values, or an Ibis expression; got {where!r}")
-    return tuple(sorted((str(name), _values(values)) for name, values in where))
+        raise TypeError(f"'where' is a mapping of column to values, or an Ibis expression; got {quoted(where)}")
+    return tuple(sorted(((str(name), values_of(values)) for name, values in where), key=lambda pair: pair[0]))
 
 
-def _values(values: object) -> tuple[Scalar, ...]:
+def values_of(values: object) -> tuple[Scalar, ...]:
+    """Return one or several values as plain ones: what JSON has, and text for all else."""
     if isinstance(values, (pd.Series, pd.Index, np.ndarray)):
         values = values.tolist()
     if isinstance(values, (set, frozenset)):
         values = sorted(values, key=repr)
-    if isinstance(values, (list, tuple, range)):
-        return tuple(dict.fromkeys(_scalar(value) for value in values))
+    if isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping)):
+        return tuple({(type(value), value): value for value in map(_scalar, values)}.values())
     return (_scalar(values),)
 
 
 def _scalar(value: object) -> Scalar:
+    if isinstance(value, (np.datetime64, np.timedelta64)):
+        value = pd.Timestamp(value) if isinstance(value, np.datetime64) else pd.Timedelta(value)
     if isinstance(value, np.generic):
         value = value.item()
-    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
         return None
-    if isinstance(value, (str, bool, int, float)):
+    if isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value
     return str(value)
 
@@ -220,7 +245,18 @@ def _moment(value: object, side: str) -> pd.Timestamp | None:
     if value is None or value is pd.NaT or (isinstance(value, str) and not value.strip()):
         return None
     try:
-        moment = pd.Timestamp(value)  # type: ignore[arg-type]
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"the {side} of the time range can't be read as a time: {value!r}") from error
+        read: Any = pd.Timestamp(value, unit=_epoch_unit(value))  # type: ignore[arg-type]
+        if pd.isna(read):
+            return None
+        moment: pd.Timestamp = read.as_unit("us")
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"the {side} of the time range can't be read as a time: {quoted(value)}") from error
     return moment if moment.tzinfo is None else moment.tz_convert("UTC").tz_localize(None)
+
+
+def _epoch_unit(value: object) -> str | None:
+    """Return the unit of a number of seconds (or ms, us, ns) since 1970, which its size tells; None for others."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        return None
+    size = abs(float(value))
+    return next((unit for least, unit in EPOCH_UNITS if size >= least), "s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -11,7 +12,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aggrkit.errors import EmptySelectionError, SchemaError, StageError
+from aggrkit.errors import (
+    EmptySelectionError,
+    SchemaError,
+    StageError,
+    UnknownNameError,
+    listed,
+    number_between,
+    quoted,
+)
 from aggrkit.model.answer import COLUMNS, RowsReport
 from aggrkit.model.schema import Kind, Role
 from aggrkit.pipeline.deviations import two_pass_std
@@ -88,18 +97,22 @@ class Percentiles:
 
     Parameters
     ----------
-    points : tuple of float
+    points : sequence of float
         Percentages, from 0 to 100.
     """
 
-    points: tuple[float, ...] = PERCENTILES
+    points: Iterable[float] = PERCENTILES
     name: str = "percentiles"
 
     def __post_init__(self) -> None:
-        points = tuple(dict.fromkeys(self.points))
-        outside = [point for point in points if not 0 <= point <= 100]
-        if outside:
-            raise ValueError(f"percentiles lie between 0 and 100; got {outside}")
+        what = "percentiles are numbers from 0 to 100, such as (50, 95)"
+        given: object = self.points
+        if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+            raise TypeError(f"{what}; got {quoted(given)}")
+        points = tuple(dict.fromkeys(given))
+        for point in points:
+            if point != 0 and point != 100:
+                number_between(point, 0, 100, what)
         object.__setattr__(self, "points", points)
 
     @property
@@ -221,6 +234,15 @@ def statistics_columns(stages: Sequence[Aggregator]) -> tuple[str, ...]:
 
 def proportions(prepared: Prepared, confidence: float = 0.95) -> tuple[pd.DataFrame, RowsReport]:
     """Return counts and rate of each pass/fail metric, with Wilson's interval."""
+    number_between(confidence, 0, 1, "confidence is a share between 0 and 1, such as 0.95")
+    numbers = [metric.name for metric in prepared.metrics if not metric.is_proportion]
+    if numbers:
+        choices = [metric.name for metric in prepared.schema.metrics if metric.is_proportion]
+        raise UnknownNameError(
+            f"{listed(numbers)} holds numbers, not passes and failures; pass/fail metrics: {listed(choices) or 'none'}",
+            name=numbers[0],
+            choices=choices,
+        )
     frame, report = aggregate(prepared, [Counts()])
     n, successes = frame["n"].to_numpy(), frame["successes"].to_numpy()
     lower, upper = wilson_interval(successes, n, confidence)
@@ -242,6 +264,7 @@ def distributions(
     meta : dict
         Which columns were left out, and why.
     """
+    number_between(max_values, 0, float("inf"), "max_values is a positive number")
     schema, table = prepared.schema, prepared.table
     taken = {column.name for column in prepared.groups.values() if column is not None}
     if columns is None:
@@ -252,7 +275,7 @@ def distributions(
         ]
         chosen += [c for c in schema.columns if c.metric is not None and c.metric.is_proportion]
     else:
-        chosen = [schema.column(name) for name in columns]
+        chosen = list({column.name: column for column in map(schema.column, columns)}.values())
     if not chosen:
         raise SchemaError(
             "no column describes the observations by categories; name one: distributions(columns=['...'])"

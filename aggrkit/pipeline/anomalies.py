@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from aggrkit.errors import TooFewObservationsError, UnknownNameError
+from aggrkit.errors import TooFewObservationsError, UnknownNameError, number_between
 from aggrkit.model.answer import COLUMNS, Answer
 from aggrkit.model.schema import DIMENSIONS, Column, Role
 from aggrkit.pipeline.aggregate import group_labels
@@ -21,12 +21,12 @@ from aggrkit.statistics.multiplicity import any_of_many
 from aggrkit.statistics.outliers import (
     FEWEST,
     MAD_TO_STD,
-    MEAN_DEVIATION_TO_STD,
     choose_scale,
     gesd,
     max_zscore_pvalue,
     robust_cut,
     robust_pvalue,
+    robust_std,
     zscore_needs,
 )
 
@@ -76,10 +76,11 @@ class DetectAnomalies:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise UnknownNameError.of("method", self.method, METHODS)
-        if not 0 < self.alpha < 1:
-            raise ValueError(f"alpha is a chance between 0 and 1; got {self.alpha}")
-        if self.threshold is not None and (self.method == "gesd" or self.threshold <= 0):
-            raise ValueError("a threshold is a positive score; for method 'gesd' set alpha instead")
+        number_between(self.alpha, 0, 1, "alpha is a chance between 0 and 1")
+        if self.threshold is not None:
+            number_between(self.threshold, 0, float("inf"), "a threshold is a positive score")
+            if self.method == "gesd":
+                raise ValueError("method 'gesd' has no threshold; set alpha instead")
 
     def __call__(self, answer: Answer, prepared: Prepared) -> Answer:
         """Return the answer with the frame "anomalies"."""
@@ -283,7 +284,7 @@ class _Cells:
     def measure_spread(self, metrics: Sequence[Metric]) -> None:
         """Find the robust standard deviation of each cell, metric and scale, all in one scan.
 
-        It comes from the median absolute deviation, or from the mean one where that is 0.
+        See `aggrkit.statistics.outliers.robust_std`.
         """
         centres: dict[str, tuple[Metric, str, Floats]] = {}
         for metric in metrics:
@@ -295,15 +296,21 @@ class _Cells:
         for key, (metric, scale, _) in centres.items():
             values = joined[self.prepared.field(metric)]
             deviation = ((values.ln() if scale == "log" else values) - joined[key]).abs()
-            expressions |= {f"mad_{key}": deviation.quantile(0.5), f"average_{key}": deviation.mean()}
+            expressions |= {
+                f"mad_{key}": deviation.quantile(0.5),
+                f"average_{key}": deviation.mean(),
+                f"step_{key}": deviation.nullif(0.0).quantile(0.5),
+                f"off_{key}": deviation.nullif(0.0).count(),
+            }
         spread = fetch(joined.group_by("cell").aggregate(**expressions), self.prepared.label)
         for key, (metric, scale, centre) in centres.items():
-            mad, average = np.full((2, self.found.num_rows), np.nan)
-            mad[spread["cell"].to_numpy()] = spread[f"mad_{key}"].to_numpy()
-            average[spread["cell"].to_numpy()] = spread[f"average_{key}"].to_numpy()
+            measured = np.full((4, self.found.num_rows), np.nan)
+            for row, name in enumerate(("mad", "average", "step", "off")):
+                measured[row, spread["cell"].to_numpy()] = spread[f"{name}_{key}"].to_numpy()
             rounding = 8 * np.finfo(float).eps * np.maximum(np.abs(centre), 1e-300)
-            width = np.where(mad > rounding, mad * MAD_TO_STD, average * MEAN_DEVIATION_TO_STD)
-            self.memo[f"{metric.name}:{scale}"] = centre, np.where(width > rounding, width, 0.0)
+            mad, average, step, off = measured
+            width = robust_std(mad, average, step, off, self.n(metric), rounding)
+            self.memo[f"{metric.name}:{scale}"] = centre, width
 
     def robust(self, metric: Metric, scale: str) -> tuple[Floats, Floats]:
         """Return median and robust standard deviation of each cell, as `measure_spread` found them."""

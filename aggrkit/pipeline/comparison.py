@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
+from aggrkit.errors import number_between
 from aggrkit.model.answer import COLUMNS, Answer
 from aggrkit.pipeline.means import compare_metric
 from aggrkit.pipeline.rates import compare_outcome
@@ -17,6 +18,7 @@ from aggrkit.statistics.multiplicity import adjust_pvalues
 
 if TYPE_CHECKING:
     from aggrkit.model.metric import Metric
+    from aggrkit.model.schema import Schema
     from aggrkit.pipeline.preprocess import Prepared
     from aggrkit.pipeline.sides import Sides
 
@@ -60,11 +62,9 @@ class Compare:
     name: str = "compare"
 
     def __post_init__(self) -> None:
-        margins = self.margin.values() if isinstance(self.margin, Mapping) else [self.margin]
-        if not all(0 < margin < 1 for margin in margins):
-            raise ValueError(f"a margin is a share between 0 and 1, e.g. 0.02 for 2 %; got {self.margin}")
-        if not 0 < self.alpha < 0.5:
-            raise ValueError(f"alpha is a chance between 0 and 0.5; got {self.alpha}")
+        for margin in self.margin.values() if isinstance(self.margin, Mapping) else [self.margin]:
+            number_between(margin, 0, 1, "a margin is a share between 0 and 1, e.g. 0.02 for 2 %")
+        number_between(self.alpha, 0, 0.5, "alpha is a chance between 0 and 0.5")
         adjust_pvalues([], self.adjust)
 
     def __call__(self, answer: Answer, prepared: Prepared) -> Answer:
@@ -96,12 +96,14 @@ class Compare:
         }
         return answer.with_frame("compare", frame, **meta).with_frame("compare_details", details)
 
-    def _margin(self, metric: Metric) -> float:
-        return self.margin.get(metric.name, 0.02) if isinstance(self.margin, Mapping) else self.margin
+    def _margin(self, metric: Metric, schema: Schema) -> float:
+        if not isinstance(self.margin, Mapping):
+            return self.margin
+        return {schema.metric(name).name: margin for name, margin in self.margin.items()}.get(metric.name, 0.02)
 
     def _metric(self, data: SideUnits, metric: Metric) -> pd.DataFrame:
         """Compare one metric in all cells; what the whole table decides is left open."""
-        margin = self._margin(metric)
+        margin = self._margin(metric, data.prepared.schema)
         lines = (
             compare_outcome(data, metric, margin, self.alpha)
             if metric.is_proportion

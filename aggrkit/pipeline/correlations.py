@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from aggrkit.errors import UnknownNameError
+from aggrkit.errors import UnknownNameError, number_between
 from aggrkit.model.answer import COLUMNS, Answer
 from aggrkit.model.schema import Role
 from aggrkit.pipeline.aggregate import group_labels
@@ -59,6 +59,9 @@ class Correlate:
             if method not in METHODS:
                 raise UnknownNameError.of("method", method, METHODS)
         object.__setattr__(self, "methods", tuple(dict.fromkeys(self.methods)))
+        if not self.methods:
+            raise UnknownNameError.of("method", "", METHODS)
+        number_between(self.alpha, 0, 1, "alpha is a chance between 0 and 1")
         adjust_pvalues([], self.adjust)
 
     def __call__(self, answer: Answer, prepared: Prepared) -> Answer:

@@ -28,8 +28,8 @@ def two_pass_std(
 ) -> dict[str, Floats]:
     """Return standard deviations (ddof 1) about the means that a first scan has found.
 
-    Engines compute variances by a recurrence in one pass, whose error grows with the mean in standard deviations and the
-    number of values. A second scan about the known means is as exact as numpy. It is made for all metrics of a small
+    Engines compute variances by a recurrence in one pass, whose error grows with the mean in standard deviations and
+    the number of values. A second scan about the known means is as exact as numpy. It is made for all metrics of a small
     table, and else only for those in which more than the tenth digit would be lost.
 
     Parameters
@@ -58,7 +58,9 @@ def two_pass_std(
             chosen[place] = (values, centre)
     if not chosen:
         return {}
-    cells = {f"__{name}": found[name] for name in keys} | {f"__{centre}": found[centre] for _, centre in chosen.values()}
+    cells = {f"__{name}": found[name] for name in keys} | {
+        f"__{centre}": found[centre] for _, centre in chosen.values()
+    }
     beside = ibis.memtable(pa.table(cells | {"__cell": pa.array(np.arange(len(rows)))}))
     keyed = table.select(**keys, **{f"x{place}": values for place, (values, _) in chosen.items()})
     same = [keyed[name].identical_to(beside[f"__{name}"]) for name in keys]

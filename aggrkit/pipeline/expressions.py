@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import ibis
 import pandas as pd
 
-from aggrkit.errors import UnknownNameError
+from aggrkit.errors import UnknownNameError, quoted
 from aggrkit.model.schema import FAIL_WORDS, PASS_WORDS, Column, Kind
+from aggrkit.model.selection import EPOCH_UNITS, TimeRange
 from aggrkit.sources.engine import reading
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ __all__ = [
 
 LARGEST: Final = 1.7976931348623157e308
 _EXACT: Final = 2**53
-_EPOCH_UNITS: Final = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"))
+_TIMES: Final = (-62_135_596_800, 253_402_300_799)  # the years 1 to 9999, in seconds since 1970
 
 
 @ibis.udf.agg.builtin(name="favg", signature=(("float64",), "float64"))  # type: ignore[untyped-decorator]
@@ -90,17 +91,19 @@ def as_time(column: ibis.Column) -> ibis.Column:
     """Return a time column as timestamps in UTC without a zone; numbers are seconds (or ms, us, ns) since 1970."""
     dtype = column.type()
     if dtype.is_string():
-        return column.try_cast("timestamp('UTC')").cast("timestamp")
+        moment = column.try_cast("timestamp('UTC')").cast("timestamp")
+        return ibis.ifelse(moment.between(*(pd.Timestamp(second, unit="s") for second in _TIMES)), moment, ibis.null())
     if dtype.is_numeric():
         number = column.cast("float64")
         scaled = ibis.cases(
             *(
                 (number.abs() >= least, number / 10**power)
-                for (least, _), power in zip(_EPOCH_UNITS, (9, 6, 3), strict=True)
+                for (least, _), power in zip(EPOCH_UNITS, (9, 6, 3), strict=True)
             ),
             else_=number,
         )
-        return (scaled * 1e3).round().cast("int64").as_timestamp("ms").cast("timestamp")
+        possible = ibis.ifelse(scaled.between(*_TIMES), scaled, ibis.null("float64"))
+        return (possible * 1e3).round().cast("int64").as_timestamp("ms").cast("timestamp")
     if dtype.is_unknown():
         return column.cast("timestamp('UTC')").cast("timestamp")
     return column.cast("timestamp")
@@ -161,10 +164,10 @@ def _literal(value: Any, described: Column) -> Any:
         if described.kind is Kind.NUMBER and not described.text:
             return float(value)
         if described.kind is Kind.BOOLEAN and not described.text:
-            return {"true": True, "false": False, "1": True, "0": False}[str(value).casefold()]
+            return {"true": True, "false": False, "1": True, "0": False}[str(value).casefold().removesuffix(".0")]
         if described.kind is Kind.TIME:
-            return pd.Timestamp(value)
-    except (ValueError, KeyError, TypeError) as error:
-        message = f"the column {described.name!r} holds {described.kind.value}s; {value!r} can't be one of them"
+            return TimeRange(value, None).start
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        message = f"the column {described.name!r} holds {described.kind.value}s; {quoted(value)} can't be one of them"
         raise UnknownNameError(message, name=str(value)) from error
     return str(value)

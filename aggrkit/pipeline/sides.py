@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import ibis
+import numpy as np
 import pandas as pd
 
-from aggrkit.errors import EmptySelectionError, UnknownNameError, did_you_mean, listed
+from aggrkit.errors import EmptySelectionError, UnknownNameError, did_you_mean, listed, quoted
 from aggrkit.model.schema import Column, Role
-from aggrkit.model.selection import TimeRange
+from aggrkit.model.selection import TimeRange, values_of
 from aggrkit.pipeline.expressions import fetch, is_among, label_of
+from aggrkit.pipeline.preprocess import times_of
 
 if TYPE_CHECKING:
     from aggrkit.pipeline.preprocess import Prepared
@@ -41,12 +44,21 @@ class Sides:
 
     def __post_init__(self) -> None:
         baseline, current = _read(self.baseline, self.by), _read(self.current, self.by)
-        if self.by is None and isinstance(baseline, pd.Timedelta) and current is not None:
-            raise ValueError("a timedelta as baseline says what is current as well; leave out 'current'")
-        if isinstance(baseline, tuple) and isinstance(current, tuple) and set(baseline) & set(current):
-            raise ValueError(
-                f"baseline and current share {sorted(map(str, set(baseline) & set(current)))}; they must differ"
-            )
+        if baseline is None:
+            raise TypeError("say what the baseline is: values of a column 'by', a pair of times or a timedelta")
+        if () in (baseline, current):
+            raise ValueError("an empty list of values is no side of a comparison")
+        if isinstance(baseline, pd.Timedelta):
+            if current is not None:
+                raise ValueError("a timedelta as baseline says what is current as well; leave out 'current'")
+            if not baseline > pd.Timedelta(0):
+                raise ValueError(f"a timedelta as baseline is a positive span of time; got {baseline}")
+        if isinstance(baseline, TimeRange) and not (current is None or isinstance(current, TimeRange)):
+            raise TypeError(f"the baseline is a time range, so current is one as well; got {quoted(self.current)}")
+        if isinstance(baseline, tuple) and isinstance(current, tuple):
+            shared = [value for value in baseline if value in current]
+            if shared:
+                raise ValueError(f"baseline and current share {listed(shared)}; they must differ")
         object.__setattr__(self, "baseline", baseline)
         object.__setattr__(self, "current", current)
 
@@ -66,10 +78,10 @@ class Sides:
             hint = (
                 f"it is a value of {listed(columns)}: by={columns[0]!r}" if columns else "say by which column: by='...'"
             )
-            message = f"the baseline {self.baseline[0]!r} is neither a time range, a timedelta nor a DataFrame; {hint}"
+            given = quoted(self.baseline[0])
+            message = f"the baseline {given} is neither a time range, a timedelta nor a DataFrame; {hint}"
             raise UnknownNameError(message, name=str(self.baseline[0]), choices=columns)
-        if schema.role(Role.TIMESTAMP) is None:
-            raise UnknownNameError.of("role", "timestamp", schema.names, "Comparing times needs a time column.")
+        schema.moment("comparing times")
         return None
 
     def mark(self, prepared: Prepared) -> tuple[ibis.Table, tuple[str, str]]:
@@ -90,13 +102,14 @@ class Sides:
         return marked, labels
 
     def _by_time(self, prepared: Prepared) -> tuple[ibis.BooleanValue, ibis.BooleanValue, tuple[str, str]]:
-        moment = prepared.schema.role(Role.TIMESTAMP)
-        assert moment is not None  # noqa: S101 - column() has made sure
-        time = prepared.table[moment.field]
+        time = prepared.table[prepared.schema.moment("comparing times").field]
         if isinstance(self.baseline, pd.Timedelta):
-            latest = fetch(prepared.table.aggregate(latest=time.max()), prepared.label)["latest"][0].as_py()
-            start = pd.Timestamp(latest) - self.baseline
-            return time <= start, time > start, (f"until {start}", f"the latest {self.baseline} (after {start})")
+            _, latest = times_of(prepared)
+            try:
+                start = latest - self.baseline
+            except (OverflowError, ValueError) as error:
+                raise ValueError(f"{self.baseline} before {latest} is no time; take a shorter span") from error
+            return time <= start, time > start, (f"until {start}", f"the latest {_span(self.baseline)}")
         is_baseline = _within(time, self.baseline)
         if self.current is None:
             return is_baseline, time.notnull() & ~is_baseline, (str(self.baseline), "all other times")
@@ -111,28 +124,36 @@ class Sides:
             if side in there:
                 continue
             if column is None:
-                raise EmptySelectionError(f"no observation is {name}: none is in {labels[side]}")
+                first, last = times_of(prepared)
+                span = f"the times go from {first} to {last}"
+                raise EmptySelectionError(f"no observation is {name} ({labels[side]}); {span}")
             held = prepared.table.select(value=prepared.table[column.field]).distinct().limit(1000)
             choices = sorted(
                 str(value) for value in fetch(held, prepared.label)["value"].to_pylist() if value is not None
             )
             wanted = (self.baseline, self.current)[side]
             hint = did_you_mean(str(wanted[0]), choices) if wanted else ""
-            raise EmptySelectionError(
-                f"no observation is {name}: {column.name} {labels[side]}; {hint} it holds: {listed(choices)}"
-            )
+            said = f"no observation is {name}: {column.name} {labels[side] or 'among no values'}"
+            raise EmptySelectionError("; ".join(filter(None, (said, hint, f"it holds: {listed(choices)}"))))
 
 
 def _read(value: Any, by: str | None) -> Any:
-    if value is None or isinstance(value, TimeRange):
-        return value
+    if value is None:
+        return None
     if by is not None:
-        return tuple(value) if isinstance(value, (list, tuple, set, frozenset)) else (value,)
-    if isinstance(value, (pd.Timedelta,)) or type(value).__name__ in ("timedelta", "timedelta64"):
+        if isinstance(value, (TimeRange, pd.Timedelta, timedelta, np.timedelta64)):
+            raise TypeError(f"with by={by!r}, a side is a value of that column or several of them; got {quoted(value)}")
+        return values_of(value)
+    if isinstance(value, (pd.Timedelta, timedelta, np.timedelta64)):
         return pd.Timedelta(value)
     if isinstance(value, (list, tuple)) and len(value) == 2:
-        return TimeRange.of(value)
-    return (value,)
+        try:
+            value = TimeRange.of(value)
+        except ValueError as error:
+            raise ValueError(f"{error}; to compare values of a column, say which: by='...'") from error
+        if value is None:
+            raise ValueError("a time range to compare needs at least one end")
+    return value if isinstance(value, TimeRange) else values_of(value)
 
 
 def _within(time: ibis.Column, span: TimeRange) -> ibis.BooleanValue:
@@ -144,6 +165,10 @@ def _within(time: ibis.Column, span: TimeRange) -> ibis.BooleanValue:
 
 def _said(values: tuple[Any, ...]) -> str:
     return ", ".join(str(value) for value in values)
+
+
+def _span(length: pd.Timedelta) -> str:
+    return str(length).removesuffix(" 00:00:00")
 
 
 def _holding(prepared: Prepared, value: Any) -> list[str]:

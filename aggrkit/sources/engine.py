@@ -101,10 +101,10 @@ class _Result:
 
 @contextlib.contextmanager
 def reading(label: str) -> Iterator[None]:
-    """Turn what DuckDB says of a source that can't be read into a `SourceError`."""
+    """Turn what an engine says of a source that can't be read into a `SourceError`."""
     try:
         yield
-    except duckdb.Error as error:
+    except (duckdb.Error, pa.ArrowException, ibis.common.exceptions.IbisError) as error:
         raise SourceError(_explained(label, error)) from error
 
 
@@ -130,8 +130,8 @@ def _kind(dtype: Any) -> Kind:
     return Kind.OTHER
 
 
-def _explained(label: str, error: duckdb.Error) -> str:
-    said = str(error).splitlines()[0]
+def _explained(label: str, error: Exception) -> str:
+    said = next(iter(str(error).splitlines()), type(error).__name__)
     if re.search(r"lock|being used by another process", said, re.IGNORECASE):
         return f"{label} is open for writing in another process; close it there, or open a copy. ({said})"
     if re.search(r"version|newer", said, re.IGNORECASE) and isinstance(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
     from numpy.typing import NDArray
 
-    from aggrkit.model.schema import Schema
+    from aggrkit.model.schema import Column, Schema
 
 __all__ = ["both_sides", "frame_observations", "frame_relation"]
 
@@ -114,30 +114,54 @@ def both_sides(baseline: pd.DataFrame, current: Observations, given: Mapping[str
     name = ibis.util.gen_name("aggrkit_baseline")  # an earlier answer may still need its own baseline
     relation = frame_relation(baseline, current.table.get_backend(), name)
     schema = recognise(relation.fields, given)
-    tables = []
     mine, theirs = ({column.name: column for column in part.columns} for part in (current.schema, schema))
-    shared = [name for name in mine if name in theirs and mine[name].kind is theirs[name].kind]
-    for part, columns, label in ((relation.table, theirs, "baseline"), (current.table, mine, "current")):
-        tables.append(
-            part.select(**{name: _plain(part[columns[name].field]) for name in shared}, **{side: ibis.literal(label)})
+    fields: list[Field] = []
+    columns: tuple[dict[str, ibis.Column], dict[str, ibis.Column]] = ({}, {})
+    for name in mine:
+        if name in theirs and Kind.OTHER not in (mine[name].kind, theirs[name].kind):
+            pair = (relation.table[theirs[name].field], current.table[mine[name].field])
+            field = _common(mine[name], theirs[name], any(column.type().is_string() for column in pair))
+            fields.append(field)
+            for side_columns, column in zip(columns, pair, strict=True):
+                side_columns[name] = _plain(column, text=field.text or field.kind is Kind.TEXT)
+    if not fields:
+        names = f"here {listed(mine)}, in the baseline {listed(theirs)}"
+        raise SchemaError(f"the two have no column in common that can be used: {names}")
+    tables = [
+        table.select(**selected, **{side: ibis.literal(label)})
+        for table, selected, label in zip(
+            (relation.table, current.table), columns, ("baseline", "current"), strict=True
         )
-    fields = [Field(name, mine[name].kind, text=mine[name].text or theirs[name].text) for name in shared]
+    ]
     merged = recognise([*fields, Field(side, Kind.TEXT)], dict(given))
     return Observations(ibis.union(*tables), merged, f"{current.label} against a DataFrame")
 
 
-def _plain(column: ibis.Column) -> ibis.Column:
-    """Widen a column to the common type of its kind, so that two sources fit together."""
+def _common(mine: Column, theirs: Column, text: bool) -> Field:
+    """Return a field that holds the values of both sides, as text where their types differ."""
+    kinds = {mine.kind, theirs.kind}
+    if len(kinds) == 1:
+        return Field(mine.name, mine.kind, text=text and mine.kind is not Kind.TEXT)
+    if Kind.TIME in kinds and Kind.TEXT not in kinds:
+        raise SchemaError(
+            f"the column {mine.name!r} holds times on one side and {min(kinds - {Kind.TIME})}s on the other"
+        )
+    if Role.METRIC in (mine.role, theirs.role):
+        return Field(mine.name, Kind.BOOLEAN if Kind.BOOLEAN in kinds else Kind.NUMBER, text=True)
+    return Field(mine.name, Kind.TEXT)
+
+
+def _plain(column: ibis.Column, *, text: bool) -> ibis.Column:
+    """Widen a column to the common type of its kind, or to text, so that two sources fit together."""
     dtype = column.type()
-    if dtype.is_boolean() or dtype.is_string():
+    if text and dtype.is_floating():
+        whole = column.try_cast("int64")
+        return ibis.ifelse(column == whole, whole.cast("string"), column.cast("string"))
+    if text or not (dtype.is_boolean() or dtype.is_numeric() or dtype.is_temporal()):
+        return column.cast("string")
+    if dtype.is_boolean():
         return column
-    return (
-        column.cast("float64")
-        if dtype.is_numeric()
-        else column.cast("timestamp")
-        if dtype.is_temporal()
-        else column.cast("string")
-    )
+    return column.cast("float64" if dtype.is_numeric() else "timestamp")
 
 
 def _surely_unique(frame: pd.DataFrame, schema: Schema) -> bool:
@@ -191,11 +215,12 @@ def _named_columns(frame: pd.DataFrame) -> dict[str, pd.Series[Any]]:
 
 
 def _free_name(label: str, taken: set[str]) -> str:
-    """Return a name that no other column has; DuckDB doesn't tell letter case apart."""
-    name, count = label or "column", 1
+    """Return a name that no other column has, nor the pipeline's own; DuckDB doesn't tell letter case apart."""
+    plain = label.replace("\0", "") or "column"
+    name, count = f"column{plain}" if plain.startswith("__") else plain, 1
     while name.casefold() in taken:
         count += 1
-        name = f"{label}__{count}"
+        name = f"{plain}__{count}"
     taken.add(name.casefold())
     return name
 
@@ -293,8 +318,7 @@ def _object(series: pd.Series[Any]) -> tuple[Any, Kind, bool] | None:
     if inferred == "boolean":
         return pa.array(series.tolist(), pa.bool_(), from_pandas=True), Kind.BOOLEAN, False
     if inferred in ("integer", "floating", "mixed-integer-float", "decimal"):
-        values = pd.to_numeric(series, errors="coerce") if inferred != "decimal" else series
-        return pa.array(values.astype("float64").to_numpy(), from_pandas=True), Kind.NUMBER, False
+        return pa.array(_floats(series), from_pandas=True), Kind.NUMBER, False
     if inferred in ("datetime", "datetime64", "date"):
         return _time(pd.to_datetime(series, utc=True, errors="coerce"))
     if inferred in ("timedelta", "timedelta64"):
@@ -302,6 +326,23 @@ def _object(series: pd.Series[Any]) -> tuple[Any, Kind, bool] | None:
     if inferred in ("mixed-integer", "mixed", "categorical"):
         return _converted_text(series)
     return None
+
+
+def _floats(series: pd.Series[Any]) -> np.ndarray[Any, Any]:
+    """Return Python numbers as float64; an integer beyond all floats is infinite, a signalling NaN is missing."""
+    try:
+        return series.astype("float64").to_numpy()
+    except (OverflowError, TypeError, ValueError):
+        return np.array([_float(value) for value in series], dtype=np.float64)
+
+
+def _float(value: Any) -> float:
+    try:
+        return np.nan if pd.isna(value) else float(value)
+    except OverflowError:
+        return np.inf if value > 0 else -np.inf
+    except (TypeError, ValueError):
+        return np.nan
 
 
 def _read_text(series: pd.Series[Any]) -> tuple[Any, Kind, bool]:

@@ -218,8 +218,7 @@ def compare_pairs(difference: Floats, baseline: Floats, cell: Ints, cells: int) 
 
 
 def nested_effect(value: Floats, outer: Ints, inner: Ints, cell: Ints, cells: int) -> Floats:
-    """Return the p-value that the inner groups of a cell don't differ within the outer ones (nested analysis of
-    variance).
+    """Return the p-value that the inner groups of a cell don't differ within the outer ones, by nested ANOVA.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ def adjust_pvalues(pvalues: ArrayLike, method: str | None = "fdr_bh") -> NDArray
     array([0.03, 0.03, 0.9 ])
     """
     chosen = "none" if method is None else method
-    if chosen not in ADJUSTMENTS:
+    if chosen not in list(ADJUSTMENTS):
         raise UnknownNameError.of("adjustment", chosen, ADJUSTMENTS)
     raw = np.asarray(pvalues, dtype=np.float64)
     made = np.isfinite(raw)

@@ -25,6 +25,7 @@ __all__ = [
     "max_zscore_pvalue",
     "robust_cut",
     "robust_pvalue",
+    "robust_std",
     "zscore_needs",
 ]
 
@@ -36,6 +37,8 @@ FEWEST: Final = 5
 """Below this a robust scale says nothing."""
 
 _SAFETY: Final = 1.08
+_ROUNDED_FROM: Final = 0.25
+_STEP_TO_STD: Final = 0.6
 _SIZES = np.array(
     [5, 7, 9, 11, 13, 15, 17, 19, 25, 31, 41, 70, 100, 200, 500, 1000, 6, 8, 10, 12, 14, 16, 18, 20, 22, 26, 30, 40, 50]
 )
@@ -80,6 +83,50 @@ _SCALES = np.array(
     ]
     + [0.998, 0.8661, 0.9086, 0.9179, 0.9283, 0.9331, 0.9494, 0.9525, 0.9322, 0.9475, 0.9536, 0.9678, 0.97, 0.9795]
 )
+
+
+def robust_std(
+    mad: ArrayLike, average: ArrayLike, step: ArrayLike, off: ArrayLike, n: ArrayLike, rounding: ArrayLike = 0.0
+) -> NDArray[np.float64]:
+    """Return the standard deviation that clean Gaussian data of these deviations from the median would have.
+
+    From the median absolute deviation wherever that isn't 0. Where it is, half of the values or more are equal: if more
+    than a quarter are not, the values are rounded, and the standard deviation is about 0.6 of a step; else they are
+    constant but for a few, and it comes from the mean absolute deviation.
+
+    Parameters
+    ----------
+    mad, average : array_like
+        Median and mean of the absolute deviations from the median.
+    step : array_like
+        Median of those deviations that are not 0.
+    off : array_like
+        Number of those.
+    n : array_like
+        Number of values.
+    rounding : array_like, optional
+        What is too small to be anything but an error of rounding, and is taken as 0.
+
+    Returns
+    -------
+    numpy.ndarray
+        0 where all values are equal.
+
+    References
+    ----------
+    Iglewicz and Hoaglin (1993), How to Detect and Handle Outliers, for the mean deviation in place of a MAD of 0.
+
+    Examples
+    --------
+    >>> robust_std([1.0, 0.0], [1.2, 0.4], [1.0, 1.0], [9, 4], [10, 10]).round(3)
+    array([1.483, 0.6  ])
+    """
+    middle, mean, jump = (np.asarray(x, dtype=np.float64) for x in (mad, average, step))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rounded = np.asarray(off, dtype=np.float64) / np.asarray(n, dtype=np.float64) > _ROUNDED_FROM
+    fallback = np.where(rounded, _STEP_TO_STD * jump, mean * MEAN_DEVIATION_TO_STD)
+    width = np.where(middle > rounding, middle * MAD_TO_STD, fallback)
+    return np.where(width > rounding, width, 0.0)
 
 
 def robust_pvalue(score: ArrayLike, n: ArrayLike) -> NDArray[np.float64]:
@@ -295,7 +342,7 @@ def gesd(values: ArrayLike, alpha: float = 0.05, max_outliers: int | None = None
 
 
 def _constants(size: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return degrees of freedom and scale, interpolated in 1/n between the fitted sizes; odd and even apart below 50."""
+    """Return degrees of freedom and scale, interpolated in 1/n between fitted sizes; odd and even apart below 50."""
     even = (size % 2 == 0) & (size <= 50)
     degrees, scale = np.empty_like(size), np.empty_like(size)
     for parity, where in ((1, ~even), (0, even)):

@@ -71,7 +71,7 @@ def runs_needed(
     A verdict is a difference beyond the margin that the test finds, or equivalence within it. The number is chosen so
     that the chance of either is 80 % if the true difference is what was seen, or half a standard error nearer to the
     margin; a difference that might be right at the margin, where no number suffices, is taken as half the margin.
-    The spread is taken at the upper end of its 50 % interval, for it is known from few runs.
+    The spread is taken at the upper end of its 60 % interval, for it is known from few runs.
 
     Parameters
     ----------
@@ -92,12 +92,12 @@ def runs_needed(
     Examples
     --------
     >>> runs_needed(0.0, 0.009, 0.02, 8, 0.02)
-    array(34.)
+    array(37.)
     """
     seen, error, sigma, freedom, edge = np.broadcast_arrays(
         *(np.asarray(x, dtype=np.float64) for x in (difference, se, spread, df, margin))
     )
-    sigma = sigma * np.sqrt(freedom / chdtri(freedom, 0.75))
+    sigma = sigma * np.sqrt(freedom / chdtri(freedom, 0.8))
     size = np.abs(seen)
     nearer = np.where(size < edge, np.minimum(size + error / 2, edge), np.maximum(size - error / 2, edge))
     truth = np.where(np.abs(nearer - edge) < edge / 2, edge / 2, nearer)
