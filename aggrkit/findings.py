@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pandas as pd
@@ -291,7 +292,9 @@ class Comparison(Finding):
         meta = self.meta
         counts = self["verdict"].value_counts()
         told = ", ".join(
-            f"{counts[verdict]} {verdict.replace('_', ' ')}" for verdict in counts.index if counts[verdict]
+            f"{counts[verdict]} {verdict.replace('_', ' ')}"
+            for verdict in self["verdict"].cat.categories
+            if counts.get(verdict)
         )
         lines = [f"{meta['current']} against {meta['baseline']}: {told or 'nothing to compare'}."]
         for verdict in ("regressed", "improved"):
@@ -325,7 +328,7 @@ class Comparison(Finding):
                 "if several come from one run, alarms are too frequent."
             )
         lines.append(
-            f"Margin {_plain(meta['margin'])}, alpha {meta['alpha']:g}, "
+            f"Margin {_margin(meta['margin'])}, alpha {meta['alpha']:g}, "
             f"p-values adjusted by {meta['adjust']!r} over {len(self._known().frames[self._name])} lines."
         )
         return lines
@@ -438,6 +441,12 @@ def _count(number: int, noun: str, plural: str | None = None) -> str:
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _margin(margin: Any) -> str:
+    if isinstance(margin, Mapping):
+        return ", ".join(f"{name} {_margin(share)}" for name, share in margin.items())
+    return f"{100 * margin:g} %"
 
 
 def _plain(value: Any) -> str:

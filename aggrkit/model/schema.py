@@ -136,7 +136,6 @@ _MANY: Final[dict[Role, frozenset[str]]] = {
             "level_0",
             "__index_level_0__",
             "unnamed: 0",
-            "__index_level_0__",
             "row",
             "row_number",
             "checksum",

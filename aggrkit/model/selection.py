@@ -78,8 +78,10 @@ class TimeRange:
         return [None if moment is None else moment.isoformat() for moment in (self.start, self.end)]
 
     def __str__(self) -> str:
-        start, end = self.as_json()
-        return f"{start or 'the beginning'} to {end or 'the end'}"
+        start, end = (None if moment is None else _short(moment) for moment in (self.start, self.end))
+        if start is None or end is None:
+            return f"until {end}" if start is None else f"since {start}"
+        return f"{start} to {end}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -239,6 +241,10 @@ def _scalar(value: object) -> Scalar:
     if isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value
     return str(value)
+
+
+def _short(moment: pd.Timestamp) -> str:
+    return str(moment.date()) if moment == moment.normalize() else moment.isoformat(" ", timespec="seconds")
 
 
 def _moment(value: object, side: str) -> pd.Timestamp | None:

@@ -321,7 +321,7 @@ def group_labels(found: pa.Table, names: Sequence[str]) -> pd.DataFrame:
     labels = {}
     for place, name in enumerate(names):
         column = found[f"g{place}"]
-        values = column.to_pandas()
+        values = column.to_pandas(integer_object_nulls=True)
         if pd.api.types.is_string_dtype(values.dtype) or values.dtype == object:
             values = values.astype("str").where(values.notna(), UNKNOWN).astype("str")
         elif values.isna().any():

@@ -208,7 +208,7 @@ class _Bounds:
 
     def score(self, value: Floats, cell: NDArray[np.intp]) -> tuple[Floats, Floats]:
         """Return signed score and p-value of values that were flagged."""
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             place = np.log(np.maximum(value, 5e-324)) if self.log else value
             score = (place - self.centre[cell]) / self.width[cell]
         if self.robust:
@@ -240,7 +240,7 @@ class _Cells:
         grouped = [column for column in prepared.groups.values() if column is not None]
         names = {column.name for column in grouped} | {metric.name for metric in metrics}
         keys = [*grouped, *(column for column in schema.playing(*_CELL_ROLES) if column.name not in names)]
-        keyed = table.mutate(**{f"k{place}": group_key(table, column) for place, column in enumerate(keys)})
+        keyed = table.mutate(**{f"__k{place}": group_key(table, column) for place, column in enumerate(keys)})
         expressions: dict[str, ibis.Value] = {}
         for place, metric in enumerate(metrics):
             values = keyed[prepared.field(metric)]
@@ -251,7 +251,7 @@ class _Cells:
                 f"min{place}": values.min(),
                 f"q{place}": quantiles(values, list(_QUANTILES.values())),
             }
-        by = [f"k{place}" for place in range(len(keys))]
+        by = [f"__k{place}" for place in range(len(keys))]
         cells = keyed.group_by(by).aggregate(**expressions) if by else keyed.aggregate(**expressions)
         found = fetch(cells, prepared.label)
         return cls(prepared, keys, keyed, found, {metric.name: place for place, metric in enumerate(metrics)})
@@ -295,14 +295,14 @@ class _Cells:
         expressions: dict[str, ibis.Value] = {}
         for key, (metric, scale, _) in centres.items():
             values = joined[self.prepared.field(metric)]
-            deviation = ((values.ln() if scale == "log" else values) - joined[key]).abs()
+            deviation = ((values.ln() if scale == "log" else values) - joined[f"__{key}"]).abs()
             expressions |= {
                 f"mad_{key}": deviation.quantile(0.5),
                 f"average_{key}": deviation.mean(),
                 f"step_{key}": deviation.nullif(0.0).quantile(0.5),
                 f"off_{key}": deviation.nullif(0.0).count(),
             }
-        spread = fetch(joined.group_by("cell").aggregate(**expressions), self.prepared.label)
+        spread = fetch(joined.group_by(cell=joined["__cell"]).aggregate(**expressions), self.prepared.label)
         for key, (metric, scale, centre) in centres.items():
             measured = np.full((4, self.found.num_rows), np.nan)
             for row, name in enumerate(("mad", "average", "step", "off")):
@@ -322,7 +322,9 @@ class _Cells:
         joined = self._beside({"usable": usable})
         column = joined[self.prepared.field(metric)]
         rows = fetch(
-            joined.filter(joined["usable"], column.notnull()).select(joined["cell"], value=column, row=joined[ROW]),
+            joined.filter(joined["__usable"], column.notnull()).select(
+                cell=joined["__cell"], value=column, row=joined[ROW]
+            ),
             self.prepared.label,
         )
         return rows["cell"].to_numpy(), rows["value"].to_numpy(), rows["row"].to_numpy()
@@ -339,8 +341,8 @@ class _Cells:
         if flagged:
             joined = self._beside(bounds)
             outside = [
-                (joined[self.prepared.field(b.metric)] < joined[f"lower{k}"])
-                | (joined[self.prepared.field(b.metric)] > joined[f"upper{k}"])
+                (joined[self.prepared.field(b.metric)] < joined[f"__lower{k}"])
+                | (joined[self.prepared.field(b.metric)] > joined[f"__upper{k}"])
                 for k, b in enumerate(flagged)
             ]
             chosen = {f"v{k}": joined[self.prepared.field(b.metric)] for k, b in enumerate(flagged)}
@@ -352,7 +354,7 @@ class _Cells:
                 test = joined[ROW].isin(wanted) if wanted else ibis.literal(False)
             rows = fetch(
                 joined.filter(test)
-                .select(joined["cell"], row=joined[ROW], **chosen, **described, **number)
+                .select(cell=joined["__cell"], row=joined[ROW], **chosen, **described, **number)
                 .limit(_MOST),
                 self.prepared.label,
             )
@@ -400,7 +402,12 @@ class _Cells:
         frame["metric"] = bounds.metric.name
         frame["observation"] = self._labels(taken, number)
         frame["value"], frame["score"] = value, score
-        frame["lower"], frame["upper"] = bounds.lower[cell], bounds.upper[cell]
+        frame["lower"] = np.maximum(
+            bounds.lower[cell], -np.inf if bounds.metric.minimum is None else bounds.metric.minimum
+        )
+        frame["upper"] = np.minimum(
+            bounds.upper[cell], np.inf if bounds.metric.maximum is None else bounds.metric.maximum
+        )
         high = value > bounds.upper[cell] if bounds.rows is None else score > 0
         frame["direction"] = np.where(high, "high", "low")
         frame["severity"] = _severity(np.abs(score), bounds.cut[cell], np.where(high, 1, -1) * bounds.metric.sign)
@@ -421,21 +428,21 @@ class _Cells:
         for place, column in enumerate(self.prepared.groups.values()):
             source = None if column is None else next(k for k, key in enumerate(self.keys) if key.name == column.name)
             renamed[f"g{place}"] = (
-                pa.nulls(self.found.num_rows, pa.string()) if source is None else self.found[f"k{source}"]
+                pa.nulls(self.found.num_rows, pa.string()) if source is None else self.found[f"__k{source}"]
             )
         labels = group_labels(pa.table(renamed) if renamed else self.found, list(self.prepared.groups))
         return labels.iloc[cell].reset_index(drop=True)
 
     def _beside(self, columns: dict[str, Any]) -> ibis.Table:
-        """Return the rows with something of their cell beside them."""
-        data = {f"__{name}": self.found[name] for name in self.found.column_names if name.startswith("k")}
-        data |= {"cell": pa.array(np.arange(self.found.num_rows, dtype=np.int64))}
-        data |= {name: pa.array(values) for name, values in columns.items()}
+        """Return the rows with their cell and something of it beside them; two underscores tell these from the rest."""
+        by = [name for name in self.found.column_names if name.startswith("__k")]
+        data = {f"{name}_of_cell": self.found[name] for name in by}
+        data |= {"__cell": pa.array(np.arange(self.found.num_rows, dtype=np.int64))}
+        data |= {f"__{name}": pa.array(values) for name, values in columns.items()}
         cells = ibis.memtable(pa.table(data))
-        by = [name for name in self.found.column_names if name.startswith("k")]
         if not by:
             return self.table.cross_join(cells)
-        return self.table.join(cells, [self.table[name].identical_to(cells[f"__{name}"]) for name in by])
+        return self.table.join(cells, [self.table[name].identical_to(cells[f"{name}_of_cell"]) for name in by])
 
 
 _NUMBERS: Final = ("value", "score", "lower", "upper", "pvalue", "pvalue_adjusted")

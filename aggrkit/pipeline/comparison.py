@@ -104,11 +104,12 @@ class Compare:
     def _metric(self, data: SideUnits, metric: Metric) -> pd.DataFrame:
         """Compare one metric in all cells; what the whole table decides is left open."""
         margin = self._margin(metric, data.prepared.schema)
-        lines = (
-            compare_outcome(data, metric, margin, self.alpha)
-            if metric.is_proportion
-            else compare_metric(data, metric, margin, self.alpha)
-        )
+        with np.errstate(over="ignore", invalid="ignore"):  # values near the largest number are possible
+            lines = (
+                compare_outcome(data, metric, margin, self.alpha)
+                if metric.is_proportion
+                else compare_metric(data, metric, margin, self.alpha)
+            )
         lines["metric"], lines["unit"] = metric.name, metric.unit
         lines["__metric"] = data.prepared.metrics.index(metric)
         lines["__margin"], lines["__sign"] = 100 * margin, metric.sign
@@ -132,5 +133,8 @@ class Compare:
         )
         lines["verdict"] = pd.Categorical(lines["verdict"], categories=list(VERDICTS), ordered=True)
         open_ = lines["verdict"].eq("undecided") & lines["__like"]
-        lines["runs_needed"] = lines["runs_needed"].where(open_).round().astype("Int64")
+        runs = lines[["runs_baseline", "runs_current"]].astype("Float64").max(axis=1)
+        there = runs.fillna(lines[["n_baseline", "n_current"]].max(axis=1)).to_numpy(dtype=np.float64)
+        needed = np.maximum(lines["runs_needed"].to_numpy(dtype=np.float64), there + 1)
+        lines["runs_needed"] = pd.Series(needed, index=lines.index).where(open_).round().astype("Int64")
         return lines

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["METHODS", "Correlate"]
 
 METHODS: Final = ("pearson", "spearman", "kendall")
+_FEWEST_PAIRS: Final = 3
 _WITHIN: Final = (Role.MODEL, Role.HARDWARE, Role.TASK_TYPE, Role.CONDITION)
 
 
@@ -80,7 +81,7 @@ class Correlate:
         signs = np.sign(frame["correlation"].fillna(0)).to_numpy().astype(int)
         frame["direction"] = pd.array([{1: "positive", -1: "negative", 0: "none"}[sign] for sign in signs], dtype="str")
         turned = (signs * np.sign(frame["__within"].fillna(0)) < 0) & frame["__within_pvalue"].lt(self.alpha)
-        frame["reversed_within_groups"] = turned & frame["pvalue"].lt(self.alpha)
+        frame["reversed_within_groups"] = turned & frame["pvalue"].lt(self.alpha) & frame["__against"].gt(0.5)
         reasons = zip(frame["metric1"], frame["metric2"], frame["__reason"], strict=True)
         return answer.with_frame(
             "correlations",
@@ -138,12 +139,16 @@ class _Paired:
         n = np.bincount(group, minlength=len(self.labels))
         r, pvalue = _correlated(method, x, y, group, len(self.labels))
         inside, certainty = np.full((2, len(self.labels)), np.nan)
+        against = np.zeros(len(self.labels))
         if self.part is not None:
             part = self.part[both]
             within, _ = _correlated(method, x, y, part, len(self.owner))
-            inside, certainty = within_groups(
-                within, np.bincount(part, minlength=len(self.owner)), self.owner, len(self.labels)
-            )
+            size = np.bincount(part, minlength=len(self.owner))
+            inside, certainty = within_groups(within, size, self.owner, len(self.labels))
+            told = np.isfinite(within) & (size > _FEWEST_PAIRS)
+            opposed = told & (within * r[self.owner] < 0)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                against = np.bincount(self.owner, opposed, len(n)) / np.bincount(self.owner, told, len(n))
         return self.labels.assign(
             metric1=pd.array([self.names[i]] * len(n), dtype="str"),
             metric2=pd.array([self.names[j]] * len(n), dtype="str"),
@@ -153,13 +158,16 @@ class _Paired:
             n=n,
             __within=inside,
             __within_pvalue=certainty,
+            __against=against,
             __reason=np.where(np.isfinite(r), "", np.where(n < 3, "fewer than 3 pairs", "a metric is constant")),
         )
 
     def no_lines(self) -> pd.DataFrame:
         """Return a frame without lines, for a single metric."""
         texts = dict.fromkeys(("metric1", "metric2", "method", "__reason"), "str")
-        numbers = dict.fromkeys(("correlation", "pvalue", "__within", "__within_pvalue"), "float64") | {"n": "int64"}
+        numbers = dict.fromkeys(("correlation", "pvalue", "__within", "__within_pvalue", "__against"), "float64") | {
+            "n": "int64"
+        }
         empty = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in (texts | numbers).items()})
         return pd.concat([self.labels.head(0), empty], axis=1)
 

@@ -38,7 +38,7 @@ def compare_metric(data: SideUnits, metric: Metric, margin: float, alpha: float)
     runs = (
         [sample.distinct_runs(side) for side in (0, 1)] if data.design != "observations" else [np.zeros(cells, int)] * 2
     )
-    found, design = _differences(sample, n, runs)
+    found, design = _differences(sample)
     lower, upper = found.interval(1 - alpha)
     narrow_lower, narrow_upper = found.interval(1 - 2 * alpha)
     ratio = sample.log
@@ -70,10 +70,8 @@ def compare_metric(data: SideUnits, metric: Metric, margin: float, alpha: float)
     return lines
 
 
-def _differences(
-    sample: Sample, n: list[NDArray[np.int64]], runs: list[NDArray[np.int64]]
-) -> tuple[Differences, NDArray[np.object_]]:
-    """Compare by the design that the data have; where a side has a single run, by its observations."""
+def _differences(sample: Sample) -> tuple[Differences, NDArray[np.object_]]:
+    """Compare by the design that the data have; where runs tell nothing of their noise, by observations."""
     data, cells = sample.data, sample.data.cells
     stratum, cell_of = sample.owners()
     cell_of = padded(cell_of, cells)
@@ -89,7 +87,7 @@ def _differences(
         design[:] = np.where(enough, "pairs of runs", "observations within a run")
         return _mixed(enough, paired, by_summaries), design
     by_runs = compare_means(Units(sample.column("mean"), sample.side, stratum, cell_of, sample.runs()))
-    single = (np.minimum(runs[0], runs[1]) < 2) & (np.minimum(n[0], n[1]) > 1)
+    single = np.isnan(by_runs.se) & np.isfinite(by_summaries.se)
     design[:] = np.where(single, "observations of a single run", "runs")
     return _mixed(~single, by_runs, by_summaries), design
 

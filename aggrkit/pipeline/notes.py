@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pandas as pd
 
 from aggrkit.model.schema import Role
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from aggrkit.pipeline.units import Sample
@@ -25,6 +25,7 @@ def notes_of(sample: Sample, found: Differences | None, lines: pd.DataFrame, des
     cells = sample.data.cells
     unlike = _unlike(sample)
     left_out = lines["left_out_pct"].to_numpy(dtype=float)
+    lone = np.zeros(cells, dtype=bool) if found is None else np.minimum(found.n_baseline, found.n_current) == 1
     sizes_of = lines[["n_baseline", "n_current"]].to_numpy(dtype=int)
     notes: list[str] = []
     for cell in range(cells):
@@ -36,6 +37,8 @@ def notes_of(sample: Sample, found: Differences | None, lines: pd.DataFrame, des
             continue
         if not sample.like[cell]:
             parts.append("not like with like")
+        elif found is not None and design[cell] == "runs" and lone[cell]:
+            parts.append("a single run on one side: its noise is taken to be that of the other side")
         elif design[cell] == "observations of a single run":
             parts.append("a single run on a side: run-to-run noise can't be seen, alarms are too frequent")
         elif design[cell] == "observations within a run":
@@ -47,7 +50,7 @@ def notes_of(sample: Sample, found: Differences | None, lines: pd.DataFrame, des
         if sample.refined[cell]:
             parts.append("compared on the workers that both sides have, for workers differ")
         if sample.like[cell] and left_out[cell] >= 1:
-            parts.append(f"{left_out[cell]:.0f} % of the observations left out: the other side has none of their kind")
+            parts.append(f"{left_out[cell]:.0f} % of the observations unmatched: the other side has none of their kind")
         if found is not None and found.heterogeneity[cell] < 0.001:
             parts.append(f"the change differs between the {found.strata[cell]} strata")
         if found is not None and found.se[cell] == 0:

@@ -356,9 +356,8 @@ def _filtered(table: ibis.Table, condition: Any, schema: Schema) -> ibis.Table:
     """Keep the rows that an expression of the user's lets in."""
     try:
         dtype = table.bind(condition)[0].type()
-        if not dtype.is_boolean():
-            raise TypeError(f"it gives {dtype}, not true or false")
-        return table.filter(condition)
+        if dtype.is_boolean():
+            return table.filter(condition)
     except Exception as error:
         name = str(getattr(error, "name", "") or "")
         if isinstance(error, AttributeError) and name and name not in table.columns and not hasattr(ibis.Column, name):
@@ -366,6 +365,7 @@ def _filtered(table: ibis.Table, condition: Any, schema: Schema) -> ibis.Table:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"the expression in 'where' can't be used: {said}; columns: {listed(schema.names)}"
         raise SchemaError(message) from error
+    raise SchemaError(f"the expression in 'where' gives {dtype}, and must say true or false")
 
 
 def _filters(schema: Schema, selection: Selection) -> Sequence[tuple[Column, tuple[object, ...]]]:
@@ -378,6 +378,11 @@ def _filters(schema: Schema, selection: Selection) -> Sequence[tuple[Column, tup
 
 def _groups(schema: Schema, selection: Selection) -> dict[str, Column | None]:
     if isinstance(selection.level, tuple):
+        own = [name for name in selection.level if name.startswith("__") and not name.endswith("__")]
+        if own:
+            raise SchemaError(
+                f"names that begin with two underscores are aggrkit's own; rename {listed(own)} to group by it"
+            )
         return {name: schema.column(name) for name in selection.level}
     found = {name: schema.role(name) for name in selection.columns}
     if not any(found.values()):

@@ -44,7 +44,7 @@ def compare_outcome(data: SideUnits, metric: Metric, margin: float, alpha: float
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         middle = (found.baseline + found.current) / 2
-        spread = np.sqrt(np.clip(middle * (1 - middle), 1e-4, None) * inflation)
+        spread = np.sqrt(np.clip(middle * (1 - middle), margin / 2, None) * inflation)
         observations = runs_needed(found.difference, found.se, spread, np.full(cells, 1e6), margin, alpha)
         per_run = np.where(np.minimum(*runs) > 0, (n[0] + n[1]) / np.maximum(runs[0] + runs[1], 1), 1.0)
         unmatched = [
@@ -71,7 +71,7 @@ def compare_outcome(data: SideUnits, metric: Metric, margin: float, alpha: float
             "__direction": np.nan_to_num(found.difference),
             "effect_size": found.effect_size,
             "pvalue": found.pvalue,
-            "runs_needed": np.ceil(observations / per_run).clip(min=2),
+            "runs_needed": np.ceil(observations / per_run),
             "__like": sample.like,
             "design": pd.array([data.design] * cells, dtype="str"),
             "strata": found.strata,

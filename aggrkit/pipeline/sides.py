@@ -108,8 +108,9 @@ class Sides:
             try:
                 start = latest - self.baseline
             except (OverflowError, ValueError) as error:
-                raise ValueError(f"{self.baseline} before {latest} is no time; take a shorter span") from error
-            return time <= start, time > start, (f"until {start}", f"the latest {_span(self.baseline)}")
+                said = f"no observation is baseline: there is no time {self.baseline} before {latest}"
+                raise EmptySelectionError(said) from error
+            return time <= start, time > start, (str(TimeRange(None, start)), f"the latest {_span(self.baseline)}")
         is_baseline = _within(time, self.baseline)
         if self.current is None:
             return is_baseline, time.notnull() & ~is_baseline, (str(self.baseline), "all other times")

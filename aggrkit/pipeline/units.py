@@ -111,7 +111,7 @@ def _fetch(
     elif fetch(marked.aggregate(n=marked.count()), prepared.label)["n"][0].as_py() <= _MOST_OBSERVATIONS:
         flat = fetch(
             marked.select(**keys, **{f"x{k}": value for k, value in values.items()}), prepared.label
-        ).to_pandas()
+        ).to_pandas(integer_object_nulls=True)
         return _single_observations(flat, len(values)), "observations"
     measures: dict[str, Any] = {}
     for k, value in values.items():
@@ -124,7 +124,7 @@ def _fetch(
             f"lvar{k}": logarithm.var(how="sample"),
             f"low{k}": value.min(),
         }
-    units = fetch(marked.group_by(**keys).aggregate(**measures), prepared.label).to_pandas()
+    units = fetch(marked.group_by(**keys).aggregate(**measures), prepared.label).to_pandas(integer_object_nulls=True)
     if run is None:
         return units, "observations"
     both = units.groupby("run", dropna=True)[SIDE].nunique()

@@ -61,6 +61,8 @@ def _relation(source: Any, table: str | None, config: dict[str, str]) -> Relatio
     if isinstance(source, ibis.Table):
         return table_relation(source)
     if isinstance(source, ibis.BaseBackend):
+        if source.name == "duckdb":
+            return connection_relation(source.con, table)
         names = source.list_tables()
         if table is None and len(names) != 1:
             raise SourceError(f"say which table of the connection: table=...; there are {names}")

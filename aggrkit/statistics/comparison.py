@@ -207,7 +207,7 @@ def compare_pairs(difference: Floats, baseline: Floats, cell: Ints, cells: int) 
         difference=mean,
         se=se,
         df=df,
-        pvalue=_two_sided(mean, se, df),
+        pvalue=_two_sided(mean, se, df, n.astype(np.int64)),
         effect_size=np.where(np.isfinite(effect), effect, np.nan),
         n_baseline=n.astype(np.int64),
         n_current=n.astype(np.int64),
@@ -254,8 +254,9 @@ def nested_effect(value: Floats, outer: Ints, inner: Ints, cell: Ints, cells: in
     outer_of[inner], cell_of[inner] = outer, cell
     size = int(outer.max()) + 1 if len(outer) else 0
     with np.errstate(divide="ignore", invalid="ignore"):
-        middle = np.bincount(outer_of, n * mean, size) / np.bincount(outer_of, n, size)
-        between = np.bincount(cell_of, n * (mean - middle[outer_of]) ** 2, cells)
+        gap = mean - _moments(value, outer, size)[1][outer_of]
+        gap = np.where(np.abs(gap) <= 8 * np.finfo(float).eps * np.abs(mean), 0.0, gap)
+        between = np.bincount(cell_of, n * gap**2, cells)
         within = np.bincount(cell_of, (n - 1) * np.nan_to_num(variance), cells)
         used = np.unique(np.stack([cell, outer]), axis=1)[0] if len(outer) else outer
         df = np.bincount(cell_of, minlength=cells) - np.bincount(used, minlength=cells)
@@ -291,7 +292,7 @@ def _compare(n: Floats, mean: Floats, variance: Floats, owner: Ints, units: Unit
         difference=difference,
         se=se,
         df=df,
-        pvalue=_two_sided(difference, se, df),
+        pvalue=_two_sided(difference, se, df, np.minimum(*size)),
         effect_size=_hedges_g(difference, n, variance, owner, matched, cells),
         n_baseline=size[0],
         n_current=size[1],
@@ -303,13 +304,13 @@ def _compare(n: Floats, mean: Floats, variance: Floats, owner: Ints, units: Unit
 def _moments(value: Floats, place: Ints, size: int) -> tuple[Floats, Floats, Floats]:
     """Return n, mean and variance (ddof 1) by place; variances within rounding of zero are zero."""
     n = np.bincount(place, minlength=size).astype(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    largest = np.zeros(size)
+    np.maximum.at(largest, place, np.abs(value))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         mean = np.bincount(place, value, size) / n
         mean += np.bincount(place, value - mean[place], size) / n
         variance = np.bincount(place, (value - mean[place]) ** 2, size) / (n - 1)
-    largest = np.zeros(size)
-    np.maximum.at(largest, place, np.abs(value))
-    rounding = (8 * np.finfo(float).eps * np.maximum(largest, 1e-300)) ** 2
+        rounding = (8 * np.finfo(float).eps * np.maximum(largest, 1e-300)) ** 2
     return n, mean, np.where(n > 1, np.where(variance <= rounding, 0.0, variance), np.nan)
 
 
@@ -464,10 +465,12 @@ def _clustered(
     return var, np.where(known, clustered_df, df)
 
 
-def _two_sided(difference: Floats, se: Floats, df: Floats) -> Floats:
+def _two_sided(difference: Floats, se: Floats, df: Floats, fewest: Ints) -> Floats:
+    """Return p-values; where nothing varies, a difference is sure if either side shows it at least twice."""
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.abs(difference) / se
     t = np.where((se == 0) & (difference == 0), 0.0, t)
+    t = np.where((se == 0) & (difference != 0) & (fewest < 2), np.nan, t)
     return np.where(np.isnan(t), np.nan, np.where(np.isinf(t), 0.0, 2 * stdtr(df, -np.where(np.isfinite(t), t, 0.0))))
 
 

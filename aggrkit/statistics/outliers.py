@@ -121,12 +121,12 @@ def robust_std(
     >>> robust_std([1.0, 0.0], [1.2, 0.4], [1.0, 1.0], [9, 4], [10, 10]).round(3)
     array([1.483, 0.6  ])
     """
-    middle, mean, jump = (np.asarray(x, dtype=np.float64) for x in (mad, average, step))
+    middle, mean, jump, least = (np.asarray(x, dtype=np.float64) for x in (mad, average, step, rounding))
     with np.errstate(invalid="ignore", divide="ignore"):
         rounded = np.asarray(off, dtype=np.float64) / np.asarray(n, dtype=np.float64) > _ROUNDED_FROM
     fallback = np.where(rounded, _STEP_TO_STD * jump, mean * MEAN_DEVIATION_TO_STD)
-    width = np.where(middle > rounding, middle * MAD_TO_STD, fallback)
-    return np.where(width > rounding, width, 0.0)
+    width = np.where(middle > least, middle * MAD_TO_STD, fallback)
+    return np.where(width > least, width, 0.0)
 
 
 def robust_pvalue(score: ArrayLike, n: ArrayLike) -> NDArray[np.float64]:
