@@ -110,9 +110,13 @@ class StageError(AggrError):
     """
 
     def __init__(self, phase: str, stage: str, cause: object) -> None:
-        super().__init__(f"the {phase} stage {stage!r} failed: {type(cause).__name__}: {cause}")
+        said = cause if isinstance(cause, str) else f"{type(cause).__name__}: {cause}"
+        super().__init__(phase, stage, said)  # what it is made of again when it comes back from another process
         self.phase = phase
         self.stage = stage
+
+    def __str__(self) -> str:
+        return "the {} stage {!r} failed: {}".format(*self.args)
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:

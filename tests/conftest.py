@@ -16,10 +16,10 @@ settings.register_profile(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=40,
+    max_examples=25,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-settings.register_profile("explore", settings.get_profile("aggrkit"), derandomize=False, max_examples=400)
+settings.register_profile("explore", settings.get_profile("aggrkit"), derandomize=False, max_examples=250)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "aggrkit"))
 
 

@@ -155,6 +155,11 @@ QUESTIONS: dict[str, Callable[[Analysis], pd.DataFrame]] = {
 }
 
 
+# These go through every kind of stage; the other questions differ from them after the engine has answered.
+CORE = ["stats", "stats of some", "distributions", "robust", "compare by column", "compare timedelta", "correlations"]
+FULLY = ["DataFrame of Arrow", "Parquet", "CSV", "DuckDB file"]
+
+
 @pytest.fixture(scope="module")
 def expected() -> dict[str, pd.DataFrame]:
     """Return the answers for a plain frame, asked once."""
@@ -162,18 +167,27 @@ def expected() -> dict[str, pd.DataFrame]:
     return {name: question(frame.aggr) for name, question in QUESTIONS.items()}
 
 
+@pytest.fixture(scope="module")
+def expected_rows(expected: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Return the observations behind the last line of each answer."""
+    return {name: found.rows(-1) for name, found in expected.items() if name in CORE}
+
+
 # Ibis itself, on a connection that it opened, calls a method that DuckDB 2 deprecates.
 IBIS_WARNS = pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(name, marks=[IBIS_WARNS] if name == "Ibis table" else []) for name in list(SOURCES)[1:]],
-)
-def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Analysis:
-    frame = observations()
-    made = SOURCES[request.param](frame, tmp_path_factory.mktemp("parity"))
-    return aggrkit.open(made)
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Analysis]:
+    """Return what opens a source by its name, once."""
+    made: dict[str, Analysis] = {}
+
+    def open_once(name: str) -> Analysis:
+        if name not in made:
+            made[name] = aggrkit.open(SOURCES[name](observations(), tmp_path_factory.mktemp("parity")))
+        return made[name]
+
+    return open_once
 
 
 def assert_same(found: pd.DataFrame, wanted: pd.DataFrame) -> None:
@@ -197,17 +211,32 @@ def assert_same(found: pd.DataFrame, wanted: pd.DataFrame) -> None:
             ), name
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_every_source_gives_the_same_answer(source: Analysis, question: str, expected: dict[str, pd.DataFrame]) -> None:
+@pytest.mark.parametrize(
+    ("name", "question"),
+    [
+        pytest.param(name, question, marks=[IBIS_WARNS] if name == "Ibis table" else [])
+        for name in list(SOURCES)[1:]
+        for question in (QUESTIONS if name in FULLY else CORE)
+    ],
+)
+def test_every_source_gives_the_same_answer(
+    name: str,
+    question: str,
+    opened: Callable[[str], Analysis],
+    expected: dict[str, pd.DataFrame],
+    expected_rows: dict[str, pd.DataFrame],
+) -> None:
     wanted = expected[question]
-    found = QUESTIONS[question](source)
+    found = QUESTIONS[question](opened(name))
     assert len(wanted)
     assert_same(pd.DataFrame(found), pd.DataFrame(wanted))
-    if question != "compare details":
-        for key in ("rows", "rows_used", "rows_out", "cells_out", "notes"):
-            assert found.meta[key] == wanted.meta[key], key
-        assert found.explain() == wanted.explain()
-        mine, theirs = found.rows(-1), wanted.rows(-1)
+    if question == "compare details":
+        return
+    for key in ("rows", "rows_used", "rows_out", "cells_out", "notes"):
+        assert found.meta[key] == wanted.meta[key], key
+    assert found.explain() == wanted.explain()
+    if question in expected_rows:
+        mine, theirs = found.rows(-1), expected_rows[question]
         assert set(mine.columns) == set(theirs.columns)
         assert sorted(mine["memory_peak_mb"]) == sorted(theirs["memory_peak_mb"])
 

@@ -419,7 +419,7 @@ class _Cells:
 
     def _labels(self, taken: pa.Table, number: NDArray[np.int64]) -> Any:
         if "identity" in taken.column_names:
-            return taken["identity"].to_pandas().to_numpy()
+            return taken["identity"].to_pandas(integer_object_nulls=True).to_numpy()
         take = self.prepared.observations.take
         return number if take is None else take(number).index.to_flat_index().to_numpy()
 

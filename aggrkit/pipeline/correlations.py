@@ -193,7 +193,7 @@ def _kendall(
     r, pvalue = np.full((2, groups), np.nan)
     order = np.argsort(group, kind="stable")
     numbers, starts = np.unique(group[order], return_index=True)
-    for number, members in zip(numbers, np.split(order, starts[1:]), strict=True):
+    for number, members in zip(numbers, np.split(order, starts[1:]) if len(order) else [], strict=True):
         if len(members) > 1 and np.ptp(x[members]) > 0 and np.ptp(y[members]) > 0:
             found = kendalltau(x[members], y[members])
             r[number], pvalue[number] = found.statistic, found.pvalue

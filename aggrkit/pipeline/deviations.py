@@ -29,8 +29,8 @@ def two_pass_std(
     """Return standard deviations (ddof 1) about the means that a first scan has found.
 
     Engines compute variances by a recurrence in one pass, whose error grows with the mean in standard deviations and
-    the number of values. A second scan about the known means is as exact as numpy. It is made for all metrics of a small
-    table, and else only for those in which more than the tenth digit would be lost.
+    the number of values. A second scan about the known means is as exact as numpy. It is made for all metrics of a
+    small table, and else only for those in which more than the tenth digit would be lost.
 
     Parameters
     ----------

@@ -34,18 +34,20 @@ def compare_outcome(data: SideUnits, metric: Metric, margin: float, alpha: float
     size = 2 * len(cell_of)
     total = np.bincount(place, count, size).astype(np.float64).reshape(-1, 2)
     good = np.bincount(place, passed, size).astype(np.float64).reshape(-1, 2)
-    inflation = np.ones(cells)
+    inflation, df = np.ones(cells), np.full(cells, np.inf)
     if data.design == "runs":
-        inflation = overdispersion(passed, count, place, sample.cell, cells, run=sample.runs() * 2 + sample.side)
-    found = compare_rates(good, total, cell_of, inflation, alpha)
+        inflation, df = overdispersion(passed, count, place, sample.cell, cells, run=sample.runs() * 2 + sample.side)
+    found = compare_rates(good, total, cell_of, inflation, alpha, df)
+    df = np.minimum(df, 1e6)
     n = [sample.per_cell(count, side) for side in (0, 1)]
     runs = (
         [sample.distinct_runs(side) for side in (0, 1)] if data.design != "observations" else [np.zeros(cells, int)] * 2
     )
+    single = (data.design == "runs") & (np.minimum(*runs) < 2)
     with np.errstate(divide="ignore", invalid="ignore"):
         middle = (found.baseline + found.current) / 2
         spread = np.sqrt(np.clip(middle * (1 - middle), margin / 2, None) * inflation)
-        observations = runs_needed(found.difference, found.se, spread, np.full(cells, 1e6), margin, alpha)
+        observations = runs_needed(found.difference, found.se, spread, df, margin, alpha)
         per_run = np.where(np.minimum(*runs) > 0, (n[0] + n[1]) / np.maximum(runs[0] + runs[1], 1), 1.0)
         unmatched = [
             np.where(
@@ -73,12 +75,12 @@ def compare_outcome(data: SideUnits, metric: Metric, margin: float, alpha: float
             "pvalue": found.pvalue,
             "runs_needed": np.ceil(observations / per_run),
             "__like": sample.like,
-            "design": pd.array([data.design] * cells, dtype="str"),
+            "design": pd.array(np.where(single, "observations of a single run", data.design).tolist(), dtype="str"),
             "strata": found.strata,
             "pvalue_rank": np.nan,
             "cliffs_delta": np.nan,
             "pvalue_heterogeneity": np.nan,
-            "detectable_pct": 100 * detectable(found.se, np.full(cells, 1e6), alpha),
+            "detectable_pct": 100 * detectable(found.se, df, alpha),
             "left_out_pct": np.nan,
         }
     )

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from aggrkit.errors import SchemaError, SourceError, UnknownNameError, listed
 from aggrkit.sources.engine import connect, fields_of, from_connection, reading
+from aggrkit.sources.files import neighbours
 from aggrkit.sources.observations import Relation
 
 if TYPE_CHECKING:
     import duckdb
     import ibis
     from ibis.backends.duckdb import Backend
+
+_SQLITE = b"SQLite format 3\0"
 
 __all__ = ["connection_relation", "database_relation", "table_relation"]
 
@@ -36,9 +39,14 @@ def database_relation(path: str, table: str | None = None, config: dict[str, str
     UnknownNameError
         If the table isn't there, or it must be said which.
     """
-    if not Path(path).expanduser().exists():
-        raise SourceError(f"{path} is not there")
-    backend = connect(str(Path(path).expanduser()), read_only=True, config=config)
+    place = Path(path).expanduser()
+    if not place.is_file():
+        raise SourceError(f"{path} is not there{neighbours(place)}" if not place.exists() else f"{path} is no file")
+    with place.open("rb") as file:
+        if file.read(len(_SQLITE)) == _SQLITE:
+            how = "aggrkit.open(ibis.sqlite.connect(...).table(...))"
+            raise SourceError(f"{path} is a database of SQLite, not of DuckDB; open it through Ibis: {how}")
+    backend = connect(str(place), read_only=True, config=config)
     return _named_table(backend, table, path)
 
 
@@ -50,7 +58,9 @@ def connection_relation(connection: duckdb.DuckDBPyConnection, table: str | None
 def table_relation(table: ibis.Table) -> Relation:
     """Take an Ibis table as it is, on whatever engine it lives."""
     name = table.get_name() if hasattr(table.op(), "name") else "an expression"
-    fields = fields_of(table)
+    with reading(f"the Ibis table {name}"):
+        table.get_backend()
+        fields = fields_of(table)
     if not fields:
         raise SchemaError(f"the table {name} has no columns")
     return Relation(table, fields, f"Ibis table {name}")

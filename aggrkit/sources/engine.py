@@ -18,9 +18,15 @@ if TYPE_CHECKING:
 
     from ibis.backends.duckdb import Backend
 
-__all__ = ["connect", "fields_of", "from_connection", "reading"]
+__all__ = ["connect", "fields_of", "from_connection", "reading", "typed"]
 
 _SPILL_LIMIT = "20GB"
+_REFUSALS = (
+    duckdb.Error,
+    pa.ArrowException,
+    ibis.common.exceptions.IbisError,
+    ibis.common.exceptions.TableNotFound,
+)
 
 
 def connect(path: str = ":memory:", *, read_only: bool = False, config: dict[str, str] | None = None) -> Backend:
@@ -50,7 +56,7 @@ def connect(path: str = ":memory:", *, read_only: bool = False, config: dict[str
         "disabled_optimizers": "type_pushdown",
         **(config or {}),
     }
-    with reading(path):
+    with reading("the embedded engine" if path == ":memory:" else path):
         connection = duckdb.connect(path, read_only=read_only, config=settings)
     return from_connection(connection)
 
@@ -104,8 +110,14 @@ def reading(label: str) -> Iterator[None]:
     """Turn what an engine says of a source that can't be read into a `SourceError`."""
     try:
         yield
-    except (duckdb.Error, pa.ArrowException, ibis.common.exceptions.IbisError) as error:
+    except _REFUSALS as error:
         raise SourceError(_explained(label, error)) from error
+
+
+def typed(table: ibis.Table) -> ibis.Table:
+    """Return a table with its columns of no type (a Parquet file's that hold nothing at all) as missing numbers."""
+    untyped = [name for name, dtype in table.schema().items() if dtype.is_unknown() and '"NULL"' in str(dtype)]
+    return table.mutate(**{name: ibis.null("float64") for name in untyped}) if untyped else table
 
 
 def fields_of(table: ibis.Table) -> Sequence[Field]:
@@ -131,15 +143,27 @@ def _kind(dtype: Any) -> Kind:
 
 
 def _explained(label: str, error: Exception) -> str:
-    said = next(iter(str(error).splitlines()), type(error).__name__)
-    if re.search(r"lock|being used by another process", said, re.IGNORECASE):
+    said = _first_words(error)
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return f"{label} needs more memory than allowed; raise memory_limit, or select less. ({said})"
+    if isinstance(error, duckdb.BinderException) and "does not have a column" in said:
+        return f"{label} has changed since it was opened: open it again. ({said})"
+    if isinstance(error, duckdb.ConnectionException) and "different configuration" in said:
+        return f"{label} is open in this process already; close it, or give its connection to aggrkit.open. ({said})"
+    if re.search(r"\block\b|being used by another process", said, re.IGNORECASE):
         return f"{label} is open for writing in another process; close it there, or open a copy. ({said})"
     if re.search(r"version|newer", said, re.IGNORECASE) and isinstance(
         error, (duckdb.IOException, duckdb.SerializationException)
     ):
         return f"{label} was written by another version of DuckDB than {duckdb.__version__}. ({said})"
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return f"{label} needs more memory than allowed; raise memory_limit, or select less. ({said})"
     if re.search(r"no files found|does not exist|no such file", said, re.IGNORECASE):
         return f"{label} is not there. ({said})"
     return f"{label} can't be read: {said}"
+
+
+def _first_words(error: Exception) -> str:
+    """Return the first line of a message, and of one about a CSV file also what is wrong with it."""
+    lines = [line for line in str(error).splitlines() if not line.startswith("Original Line")]
+    if not lines:
+        return type(error).__name__
+    return " ".join(lines[:2]) if "CSV" in lines[0] or "sniffing" in lines[0] else lines[0]

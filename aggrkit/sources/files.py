@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aggrkit.errors import SchemaError, SourceError, listed
-from aggrkit.sources.engine import connect, fields_of, reading
+from aggrkit.sources.engine import connect, fields_of, reading, typed
 from aggrkit.sources.observations import Relation
 
 if TYPE_CHECKING:
     import ibis
 
-__all__ = ["DATABASE_SUFFIXES", "file_relation"]
+__all__ = ["DATABASE_SUFFIXES", "file_relation", "neighbours"]
 
 DATABASE_SUFFIXES: Final = (".duckdb", ".ddb", ".db")
 _READERS: Final = {
@@ -51,12 +53,20 @@ def file_relation(path: str, config: dict[str, str] | None = None) -> Relation:
     """
     pattern, reader = _pattern(path)
     backend = connect(config=config)
-    with reading(path):
-        table = _read(backend, reader, pattern)
-        table.limit(1).to_pyarrow()
+    try:
+        with reading(path):
+            table = typed(_read(backend, reader, pattern))
+            table.limit(1).to_pyarrow()
+    except SourceError as error:
+        uneven = _uneven_line(pattern) if reader == "csv" else ""
+        if not uneven:
+            raise
+        raise SourceError(f"{path} can't be read: {uneven}") from error
     fields = fields_of(table)
     if not fields:
         raise SchemaError(f"{path} has no columns")
+    if len(fields) == 1 and reader == "csv" and (uneven := _uneven_line(pattern)):
+        raise SourceError(f"{path} can't be read: {uneven}")
     return Relation(table, fields, path)
 
 
@@ -72,6 +82,26 @@ def _read(backend: object, reader: str, pattern: str) -> ibis.Table:
     return backend.read_json(pattern, **options)  # type: ignore[attr-defined]
 
 
+def _uneven_line(pattern: str) -> str:
+    """Name the first line of CSV files that has more or fewer values than their header, or return an empty string."""
+    for name in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 - as in _pattern
+        if name.casefold().endswith(_PACKED):
+            continue
+        with Path(name).open(newline="", encoding="utf-8", errors="replace") as lines, contextlib.suppress(csv.Error):
+            header = lines.readline()
+            if "\0" in header or "\ufffd" in header:  # no text, or not in UTF-8
+                continue
+            delimiter = max(",;\t|", key=header.count)
+            lines.seek(0)
+            rows = csv.reader(lines, delimiter=delimiter)
+            wanted = len(next(rows, []))
+            for row in rows:
+                if row and wanted > 1 and len(row) != wanted:
+                    values = f"{len(row)} value{'s' if len(row) > 1 else ''}, and the header {wanted}"
+                    return f"line {rows.line_num} of {name} has {values}; is the file cut off?"
+    return ""
+
+
 def _pattern(path: str) -> tuple[str, str]:
     """Return what DuckDB is to read, and with which reader."""
     place = Path(path).expanduser()
@@ -82,17 +112,28 @@ def _pattern(path: str) -> tuple[str, str]:
         if len(found) > 1:
             raise SourceError(f"the folder {path} holds files of several kinds: {listed(found)}; say which by a glob")
         return str(place / "**" / f"*{found[0]}"), _READERS[found[0]]
+    if place.is_file():
+        if not place.stat().st_size:
+            raise SourceError(f"{path} is empty")
+        return glob.escape(str(place)), _reader(path, place)
+    if "://" in path:
+        raise SourceError(f"{path} is not a local file; download it, or open a table of a connection that reads it")
     if not glob.glob(str(place), recursive=True):  # noqa: PTH207 - the pattern may be absolute, which Path.glob refuses
-        raise SourceError(f"{path} is not there{_neighbours(place)}")
+        raise SourceError(f"{path} is not there{neighbours(place)}")
+    return str(place), _reader(path, place)
+
+
+def _reader(path: str, place: Path) -> str:
     suffixes = [suffix.casefold() for suffix in place.suffixes if suffix.casefold() not in _PACKED]
     suffix = suffixes[-1] if suffixes else ""
     if suffix not in _READERS:
         kinds = (*_READERS, *DATABASE_SUFFIXES)
         raise SourceError(f"{path} is of a kind that aggrkit doesn't read; known kinds: {listed(kinds)}")
-    return str(place), _READERS[suffix]
+    return _READERS[suffix]
 
 
-def _neighbours(place: Path) -> str:
+def neighbours(place: Path) -> str:
+    """Say for a message which files are where one is missing."""
     if not place.parent.is_dir():
         return f"; neither is the folder {place.parent}"
     near = sorted(file.name for file in place.parent.iterdir() if file.suffix in (*_READERS, *DATABASE_SUFFIXES))

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from aggrkit.errors import EmptySelectionError, SchemaError, listed
 from aggrkit.model.schema import Field, Kind, Role, recognise
-from aggrkit.sources.engine import connect
+from aggrkit.sources.engine import connect, reading
 from aggrkit.sources.observations import ROW, Observations, Relation
 
 if TYPE_CHECKING:
@@ -69,13 +69,15 @@ def frame_relation(frame: pd.DataFrame, backend: Backend | None = None, name: st
         arrays[physical] = array
     arrays[ROW] = pa.array(np.arange(len(frame), dtype=np.int64))
     backend = backend or connect()
-    backend.con.register(name, pa.table(arrays))
-    return Relation(
-        backend.table(name), fields, "DataFrame", take=lambda rows: frame.iloc[np.asarray(rows, dtype=np.int64)]
-    )
+    with reading("DataFrame"):
+        backend.con.register(name, pa.table(arrays))
+        table = backend.table(name)
+    return Relation(table, fields, "DataFrame", take=lambda rows: frame.iloc[np.asarray(rows, dtype=np.int64)])
 
 
-def frame_observations(frame: pd.DataFrame, given: Mapping[str, object]) -> Observations:
+def frame_observations(
+    frame: pd.DataFrame, given: Mapping[str, object], config: dict[str, str] | None = None
+) -> Observations:
     """Return a frame's observations: its relation, with the roles of its columns.
 
     Parameters
@@ -84,8 +86,10 @@ def frame_observations(frame: pd.DataFrame, given: Mapping[str, object]) -> Obse
         One row per observation.
     given : mapping
         What the user said about the columns.
+    config : dict, optional
+        Settings of DuckDB.
     """
-    relation = frame_relation(frame)
+    relation = frame_relation(frame, connect(config=config))
     schema = recognise(relation.fields, given)
     needed = schema.role(Role.TIMESTAMP) is not None and schema.role(Role.RESULT_ID) is None
     unique = needed and _surely_unique(frame, schema)
@@ -341,27 +345,37 @@ def _float(value: Any) -> float:
         return np.nan if pd.isna(value) else float(value)
     except OverflowError:
         return np.inf if value > 0 else -np.inf
-    except (TypeError, ValueError):
+    except (ArithmeticError, TypeError, ValueError):
         return np.nan
 
 
 def _read_text(series: pd.Series[Any]) -> tuple[Any, Kind, bool]:
-    return pa.array(series.tolist(), pa.string(), from_pandas=True), Kind.TEXT, False
+    return _text_array(series.tolist()), Kind.TEXT, False
+
+
+def _text_array(values: list[Any]) -> pa.Array:
+    """Return text as Arrow; what isn't Unicode is escaped."""
+    try:
+        return pa.array(values, pa.string(), from_pandas=True)
+    except UnicodeEncodeError:
+        escaped = [
+            value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else None for value in values
+        ]
+        return pa.array(escaped, pa.string())
 
 
 def _converted_text(series: pd.Series[Any]) -> tuple[Any, Kind, bool] | None:
-    """Take a column of mixed values as numbers stored as text where most can be read, else as text."""
-    missing = series.isna().to_numpy()
-    values = series.tolist()
-    if not all(
-        gone or isinstance(value, (str, int, float, bool, np.generic))
-        for value, gone in zip(values, missing, strict=True)
-    ):
+    """Take a column of mixed values as numbers stored as text where most can be read, else as text.
+
+    Where most are neither numbers nor text (lists, dictionaries, ...) it can't be used.
+    """
+    present = [value for value, gone in zip(series.tolist(), series.isna(), strict=True) if not gone]
+    plain = sum(isinstance(value, (str, int, float, bool, np.generic)) for value in present)
+    if plain < _READABLE_SHARE * len(present):
         return None
-    text = pd.Series([None if gone else str(value) for value, gone in zip(values, missing, strict=True)], dtype="str")
-    present = text.dropna()
-    readable = pd.to_numeric(present, errors="coerce").notna().mean() if len(present) else 0.0
-    array = pa.array(text, from_pandas=True)
+    array = _text_array([None if gone else str(value) for value, gone in zip(series, series.isna(), strict=True)])
+    numbers = pd.to_numeric(pd.Series([str(value) for value in present], dtype=object), errors="coerce")
+    readable = numbers.notna().mean() if present else 0.0
     return (array, Kind.NUMBER, True) if readable >= _READABLE_SHARE else (array, Kind.TEXT, False)
 
 

@@ -44,7 +44,9 @@ def open_source(
         If it can't be read, or is of no known kind.
     """
     if isinstance(source, pd.DataFrame):
-        return lambda given: frame_observations(source, given)
+        _refuse(table is not None, "a DataFrame has no tables; leave out 'table'")
+        config = _config(memory_limit, threads)
+        return lambda given: frame_observations(source, given, config)
     relation = _relation(source, table, _config(memory_limit, threads))
 
     def observations(given: Mapping[str, Any]) -> Observations:
@@ -56,9 +58,12 @@ def open_source(
 
 
 def _relation(source: Any, table: str | None, config: dict[str, str]) -> Relation:
+    if isinstance(source, (duckdb.DuckDBPyConnection, ibis.Table, ibis.BaseBackend)):
+        _refuse(bool(config), "memory_limit and threads are for files; set them on the connection itself")
     if isinstance(source, duckdb.DuckDBPyConnection):
         return connection_relation(source, table)
     if isinstance(source, ibis.Table):
+        _refuse(table is not None, "the source is a table already; leave out 'table'")
         return table_relation(source)
     if isinstance(source, ibis.BaseBackend):
         if source.name == "duckdb":
@@ -69,11 +74,19 @@ def _relation(source: Any, table: str | None, config: dict[str, str]) -> Relatio
         return table_relation(source.table(table or names[0]))
     if isinstance(source, (str, Path)):
         path = str(source)
+        _refuse(not path.strip(), "the path is empty")
         if Path(path).suffix.casefold() in DATABASE_SUFFIXES:
             return database_relation(path, table, config)
+        _refuse(table is not None, f"'table' is for databases, and {path} is none; leave it out")
         return file_relation(path, config)
     kinds = "a path, a pandas DataFrame, a DuckDB connection or an Ibis table"
-    raise SourceError(f"aggrkit opens {kinds}; got {type(source).__name__}")
+    kind = type(source)
+    raise SourceError(f"aggrkit opens {kinds}; got {kind.__module__}.{kind.__qualname__}".replace("builtins.", ""))
+
+
+def _refuse(wrong: bool, message: str) -> None:
+    if wrong:
+        raise SourceError(message)
 
 
 def _config(memory_limit: str | None, threads: int | None) -> dict[str, str]:

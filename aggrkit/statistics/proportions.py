@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri, stdtr, stdtrit
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -53,7 +53,11 @@ def wilson_interval(
     (0.4902, 0.9433)
     """
     passed, total = np.asarray(successes, dtype=np.float64), np.asarray(n, dtype=np.float64)
-    z2 = ndtri(0.5 + confidence / 2) ** 2
+    return _wilson(passed, total, ndtri(0.5 + confidence / 2))
+
+
+def _wilson(passed: Floats, total: Floats, z: ArrayLike) -> tuple[Floats, Floats]:
+    z2 = np.square(z)
     with np.errstate(invalid="ignore", divide="ignore"):
         rate = passed / total
         centre = (rate + z2 / (2 * total)) / (1 + z2 / total)
@@ -90,10 +94,13 @@ def newcombe_interval(
     >>> round(float(lower), 4), round(float(upper), 4)
     (0.0524, 0.3339)
     """
-    first, second = np.asarray(successes1, float), np.asarray(successes2, float)
-    total1, total2 = np.asarray(n1, float), np.asarray(n2, float)
-    low1, high1 = wilson_interval(first, total1, confidence)
-    low2, high2 = wilson_interval(second, total2, confidence)
+    first, total1, second, total2 = (np.asarray(part, dtype=np.float64) for part in (successes1, n1, successes2, n2))
+    return _newcombe(first, total1, second, total2, ndtri(0.5 + confidence / 2))
+
+
+def _newcombe(first: Floats, total1: Floats, second: Floats, total2: Floats, z: ArrayLike) -> tuple[Floats, Floats]:
+    low1, high1 = _wilson(first, total1, z)
+    low2, high2 = _wilson(second, total2, z)
     with np.errstate(invalid="ignore", divide="ignore"):
         rate1, rate2 = first / total1, second / total2
     difference = rate2 - rate1
@@ -166,7 +173,7 @@ class RateDifferences:
 
 
 def compare_rates(
-    successes: Floats, n: Floats, cell_of: Ints, inflation: Floats, alpha: float = 0.05
+    successes: Floats, n: Floats, cell_of: Ints, inflation: Floats, alpha: float = 0.05, df: Floats | None = None
 ) -> RateDifferences:
     """Compare the pass rates of two sides, like with like.
 
@@ -180,6 +187,8 @@ def compare_rates(
         By how much the variance exceeds that of independent observations, see `overdispersion`; at least 1.
     alpha : float, optional
         Level of the intervals.
+    df : numpy.ndarray, shape (cells,), optional
+        Degrees of freedom of the inflation, where it was estimated; known (infinite) by default.
 
     Returns
     -------
@@ -187,15 +196,15 @@ def compare_rates(
 
     Notes
     -----
-    One stratum: Newcombe's interval and Fisher's test. Several: the difference is weighted as by Mantel and Haenszel,
-    its
-    variance is that of Agresti and Caffo, which is never 0, and the test is Cochran-Mantel-Haenszel's with continuity
-    correction. Where observations of a run go together, all act on numbers divided by the inflation (Rao and Scott).
+    One stratum: Newcombe's interval and Fisher's test. Several: the difference is weighted as by Mantel and Haenszel;
+    its variance is Sato's, which holds for few large and for many small strata, with half a discordant pair added, so
+    that it is never 0; the test is Cochran-Mantel-Haenszel's with continuity correction. Where observations of a run
+    go together, all act on numbers divided by the inflation (Rao and Scott), and on Student's t.
 
     References
     ----------
     Mantel and Haenszel (1959), J. Natl. Cancer Inst. 22, 719-748. Newcombe (1998), Statistics in Medicine 17, 873-890.
-    Agresti and Caffo (2000), The American Statistician 54, 280-288. Rao and Scott (1992), Biometrics 48, 577-585.
+    Sato (1989), Biometrics 45, 1323-1324. Rao and Scott (1992), Biometrics 48, 577-585.
 
     Examples
     --------
@@ -210,22 +219,21 @@ def compare_rates(
     owner = cell_of
     count = np.bincount(owner[matched], minlength=cells)
     with np.errstate(divide="ignore", invalid="ignore"):
-        weight = np.where(matched, total.prod(axis=1) / total.sum(axis=1), 0.0)
-        weight = np.where(matched, weight / np.bincount(owner, weight, cells)[owner], 0.0)
+        size = np.where(matched, total.prod(axis=1) / total.sum(axis=1), 0.0)
+        weight = np.where(matched, size / np.bincount(owner, size, cells)[owner], 0.0)
         rate = np.where(matched[:, None], passed / total, 0.0)
     some = count > 0
     baseline, current = (np.where(some, np.bincount(owner, weight * rate[:, side], cells), np.nan) for side in (0, 1))
     effective = total / inflation[owner][:, None]
-    smoothed = (rate * effective + 1) / (effective + 2)
-    variance = np.where(matched, (smoothed * (1 - smoothed) / (effective + 2)).sum(axis=1), 0.0)
-    se = np.sqrt(np.where(some, np.bincount(owner, weight**2 * variance, cells), np.nan))
     difference = current - baseline
+    se = np.sqrt(np.where(some, _sato(passed, total, matched, owner, difference, inflation), np.nan))
+    freedom = np.full(cells, np.inf) if df is None else df
     edges = []
     for level in (alpha, 2 * alpha):
-        half = -ndtri(level / 2) * se
-        lower, upper = difference - half, difference + half
+        cut = -np.asarray(stdtrit(freedom, level / 2), dtype=np.float64)
+        lower, upper = difference - cut * se, difference + cut * se
         single = np.flatnonzero(matched & (count == 1)[owner])
-        exact = newcombe_interval(*_pair(rate * effective, effective, single), confidence=1 - level)
+        exact = _newcombe(*_pair(rate * effective, effective, single), cut[owner[single]])
         lower[owner[single]], upper[owner[single]] = exact
         edges += [lower, upper]
     with np.errstate(invalid="ignore"):
@@ -240,7 +248,7 @@ def compare_rates(
         upper=edges[1],
         narrow_lower=edges[2],
         narrow_upper=edges[3],
-        pvalue=_rates_pvalue(passed, total, matched, owner, count, inflation),
+        pvalue=_rates_pvalue(passed, total, matched, owner, count, inflation, freedom),
         effect_size=h,
         n_baseline=sizes[0],
         n_current=sizes[1],
@@ -250,7 +258,7 @@ def compare_rates(
 
 def overdispersion(
     successes: Floats, n: Floats, place: Ints, cell: Ints, cells: int, run: Ints | None = None
-) -> Floats:
+) -> tuple[Floats, Floats]:
     """Return by how much the pass rates of runs vary more than those of independent observations would.
 
     Parameters
@@ -269,15 +277,16 @@ def overdispersion(
 
     Returns
     -------
-    numpy.ndarray, shape (cells,)
-        Pearson's chi-square over its degrees of freedom, at least 1; 1 where there is nothing to tell it by.
+    inflation, df : numpy.ndarray, shape (cells,)
+        Pearson's chi-square over its degrees of freedom, at least 1, and those; 1 and infinite where there is nothing
+        to tell it by, or the rates vary no more than by chance.
 
     Examples
     --------
     >>> import numpy as np
     >>> zeros = np.zeros(4, dtype=int)
-    >>> overdispersion(np.array([10.0, 0.0, 10.0, 0.0]), np.full(4, 10.0), zeros, zeros, 1).round(2)
-    array([13.33])
+    >>> overdispersion(np.array([10.0, 0.0, 10.0, 0.0]), np.full(4, 10.0), zeros, zeros, 1)
+    (array([13.33333333]), array([3.]))
     """
     size = int(place.max()) + 1 if len(place) else 0
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -298,15 +307,40 @@ def overdispersion(
         strata_per_run = np.bincount(unique[0], spans, cells) / runs
         df = runs - places / strata_per_run
         found = np.bincount(unique[0], excess, cells) / df
-    return np.where((df > 0) & (found > 1), found, 1.0)
+    more = (df > 0) & (found > 1)
+    return np.where(more, found, 1.0), np.where(more, df, np.inf)
 
 
 def _pair(passed: Floats, total: Floats, rows: NDArray[np.intp]) -> tuple[Floats, Floats, Floats, Floats]:
     return passed[rows, 0], total[rows, 0], passed[rows, 1], total[rows, 1]
 
 
+def _sato(
+    passed: Floats, total: Floats, matched: NDArray[np.bool_], owner: Ints, difference: Floats, inflation: Floats
+) -> Floats:
+    """Return Sato's variance of the Mantel-Haenszel difference of rates, with half a discordant pair added."""
+    cells = len(inflation)
+    (x0, x1), (n0, n1) = passed.T, total.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        everything = n0 + n1
+        skewed = (n1**2 * x0 - n0**2 * x1 + n1 * n0 * (n0 - n1) / 2) / everything**2
+        discordant = (x1 * (n0 - x0) + x0 * (n1 - x1)) / (2 * everything)
+        size, skewed, discordant = (
+            np.bincount(owner, np.where(matched, part, 0.0), cells)
+            for part in (n0 * n1 / everything, skewed, discordant)
+        )
+        plain = np.maximum(np.nan_to_num(difference) * skewed + discordant, 0.0)
+        return (inflation * plain + inflation**2 / 2) / size**2
+
+
 def _rates_pvalue(
-    passed: Floats, total: Floats, matched: NDArray[np.bool_], owner: Ints, count: Ints, inflation: Floats
+    passed: Floats,
+    total: Floats,
+    matched: NDArray[np.bool_],
+    owner: Ints,
+    count: Ints,
+    inflation: Floats,
+    df: Floats,
 ) -> Floats:
     cells = len(inflation)
     everything = total.sum(axis=1)
@@ -318,7 +352,7 @@ def _rates_pvalue(
     spread = np.bincount(owner, np.where(matched, variance, 0.0), cells) * inflation
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.maximum(np.abs(shift) - 0.5, 0.0) / np.sqrt(spread)
-    pvalue = np.where(count > 0, np.where(spread > 0, np.minimum(2 * ndtr(-z), 1.0), 1.0), np.nan)
+    pvalue = np.where(count > 0, np.where(spread > 0, np.minimum(2 * stdtr(df, -z), 1.0), 1.0), np.nan)
     for row in np.flatnonzero(matched & ((count == 1) & (inflation == 1))[owner] & (everything <= _EXACT_UP_TO)):
         pvalue[owner[row]] = fisher_pvalue(
             *(int(x) for x in (passed[row, 0], total[row, 0], passed[row, 1], total[row, 1]))

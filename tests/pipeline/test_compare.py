@@ -271,7 +271,7 @@ def test_what_only_one_side_has_is_left_out_and_told() -> None:
     found = frame.aggr.compare("v1", by="round", level="model")
     line = one(found)
     assert line["verdict"] == "equivalent"
-    assert "33 % of the observations left out" in line["note"]
+    assert "33 % of the observations unmatched" in line["note"]
     assert found.details["left_out_pct"].item() == pytest.approx(100 / 3)
 
 

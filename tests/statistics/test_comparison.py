@@ -82,9 +82,9 @@ def test_one_stratum_is_welchs_test(number: int, before: int, after: int, ratio:
         assert found.spread[0] == pytest.approx(math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2), rel=1e-9)
 
 
-def test_welch_of_the_yields_of_barley() -> None:
-    # "Student" (1908), Biometrika 6, 1-25: additional hours of sleep by two drugs, the data of R's t.test(extra ~ group),
-    # which prints t = -1.8608, df = 17.776, p-value = 0.07939, interval -3.3654832 to 0.2054832.
+def test_students_sleep_data() -> None:
+    # "Student" (1908), Biometrika 6, 1-25: additional hours of sleep by two drugs. R's t.test(extra ~ group) prints
+    # t = -1.8608, df = 17.776, p-value = 0.07939, interval -3.3654832 to 0.2054832.
     first = np.array([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0])
     second = np.array([1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4])
     found = compare_means(one_cell((second, first)))
@@ -337,8 +337,8 @@ def test_one_run_in_all_strata_cannot_tell() -> None:
 @pytest.mark.parametrize("noise", [(1.0, 0.7), (0.2, 2.0)])
 @pytest.mark.parametrize("unlike", [False, True])
 def test_intervals_cover_where_runs_span_strata(absent: float, noise: tuple[float, float], unlike: bool) -> None:
-    # Ten runs a side, each in six strata but for those that are absent at random; run-to-run noise that the strata share
-    # and noise of their own. 5,000 cells: coverage is known to 0.3 points; 93 to 98 % are allowed.
+    # Ten runs a side, each in six strata but for those that are absent at random; run-to-run noise that the strata
+    # share, and noise of their own. 5,000 cells: coverage is known to 0.3 points; 93 to 98 % are allowed.
     rng = np.random.default_rng(11)
     cells, strata, runs = 5000, 6, 10
     between, within = noise
@@ -359,7 +359,7 @@ def test_intervals_cover_where_runs_span_strata(absent: float, noise: tuple[floa
 
 # Laws
 
-SEEDS = st.integers(0, 2**32 - 1)
+NUMBERS = st.integers(0, 2**32 - 1)
 
 
 def random_units(rng: np.random.Generator, cells: int, spanning: bool) -> Units:
@@ -376,15 +376,11 @@ def random_units(rng: np.random.Generator, cells: int, spanning: bool) -> Units:
     return Units(value[keep], side[keep], stratum[keep], cell_of, run[keep] + 1000 * side[keep])
 
 
-@given(SEEDS, st.booleans(), st.floats(-1e3, 1e3), st.floats(1e-6, 1e6))
-def test_comparisons_move_and_scale_with_the_values(
-    number: int, spanning: bool, shift: float, scale: float
-) -> None:
+@given(NUMBERS, st.booleans(), st.floats(-1e3, 1e3), st.floats(1e-6, 1e6))
+def test_comparisons_move_and_scale_with_the_values(number: int, spanning: bool, shift: float, scale: float) -> None:
     units = random_units(np.random.default_rng(number), 5, spanning)
     plain = compare_means(units)
-    other = compare_means(
-        Units((units.value + shift) * scale, units.side, units.stratum, units.cell_of, units.cluster)
-    )
+    other = compare_means(Units((units.value + shift) * scale, units.side, units.stratum, units.cell_of, units.cluster))
     np.testing.assert_allclose(other.difference, plain.difference * scale, rtol=1e-6, atol=1e-8 * scale)
     np.testing.assert_allclose(other.se, plain.se * scale, rtol=1e-6)
     np.testing.assert_allclose(other.baseline, (plain.baseline + shift) * scale, rtol=1e-6, atol=1e-6 * scale)
@@ -392,19 +388,17 @@ def test_comparisons_move_and_scale_with_the_values(
         np.testing.assert_allclose(getattr(other, name), getattr(plain, name), rtol=1e-5, atol=1e-9, err_msg=name)
 
 
-@given(SEEDS, st.booleans())
+@given(NUMBERS, st.booleans())
 def test_the_order_of_units_never_matters(number: int, spanning: bool) -> None:
     rng = np.random.default_rng(number)
     units = random_units(rng, 5, spanning)
     order = rng.permutation(len(units.value))
     assert units.cluster is not None
-    shuffled = Units(
-        units.value[order], units.side[order], units.stratum[order], units.cell_of, units.cluster[order]
-    )
+    shuffled = Units(units.value[order], units.side[order], units.stratum[order], units.cell_of, units.cluster[order])
     same(compare_means(units), compare_means(shuffled))
 
 
-@given(SEEDS, st.booleans())
+@given(NUMBERS, st.booleans())
 def test_the_names_of_strata_and_runs_never_matter(number: int, spanning: bool) -> None:
     rng = np.random.default_rng(number)
     units = random_units(rng, 5, spanning)
@@ -416,7 +410,7 @@ def test_the_names_of_strata_and_runs_never_matter(number: int, spanning: bool) 
     same(compare_means(units), compare_means(Units(units.value, units.side, renamed[units.stratum], cell_of, runs)))
 
 
-@given(SEEDS, st.booleans())
+@given(NUMBERS, st.booleans())
 def test_swapping_the_sides_flips_the_sign(number: int, spanning: bool) -> None:
     units = random_units(np.random.default_rng(number), 5, spanning)
     plain = compare_means(units)
@@ -429,7 +423,7 @@ def test_swapping_the_sides_flips_the_sign(number: int, spanning: bool) -> None:
     np.testing.assert_array_equal(other.n_baseline, plain.n_current)
 
 
-@given(SEEDS)
+@given(NUMBERS)
 def test_many_cells_at_once_are_each_on_their_own(number: int) -> None:
     units = random_units(np.random.default_rng(number), 6, spanning=True)
     together = compare_means(units)
@@ -450,7 +444,7 @@ def test_many_cells_at_once_are_each_on_their_own(number: int) -> None:
             assert getattr(together, name)[cell] == pytest.approx(getattr(alone, name)[0], rel=1e-9, nan_ok=True), name
 
 
-@given(SEEDS, st.booleans())
+@given(NUMBERS, st.booleans())
 def test_identical_sides_do_not_differ(number: int, spanning: bool) -> None:
     rng = np.random.default_rng(number)
     values = [rng.normal(k, 1 + k, rng.integers(2, 6)) for k in range(rng.integers(1, 5))]
@@ -474,7 +468,8 @@ def test_identical_sides_do_not_differ(number: int, spanning: bool) -> None:
     st.booleans(),
 )
 def test_every_answer_is_defined(strata: list[tuple[list[float], list[float]]], spanning: bool) -> None:
-    # Warnings are errors here. A verdict needs a p-value wherever the noise is known, and an interval round the difference.
+    # Warnings are errors here. A verdict needs a p-value wherever the noise is known, and an interval round the
+    # difference.
     found = compare_means(one_cell(*strata, spanning=spanning))
     both = [(a, b) for a, b in strata if a and b]
     assert found.strata[0] == len(both)
@@ -490,7 +485,7 @@ def test_every_answer_is_defined(strata: list[tuple[list[float], list[float]]], 
 # From summaries
 
 
-@given(SEEDS)
+@given(NUMBERS)
 def test_summaries_say_what_the_values_say(number: int) -> None:
     units = random_units(np.random.default_rng(number), 4, spanning=False)
     strata = len(units.cell_of)
@@ -516,7 +511,7 @@ def test_summaries_are_scipys_welch_from_statistics() -> None:
 # Pairs
 
 
-@given(SEEDS, st.integers(2, 40))
+@given(NUMBERS, st.integers(2, 40))
 def test_pairs_are_scipys_paired_test(number: int, n: int) -> None:
     rng = np.random.default_rng(number)
     a = rng.normal(10, 3, n)
@@ -544,7 +539,7 @@ def test_edges_of_pairs() -> None:
     assert found.strata.tolist() == [1, 1, 1, 0]
 
 
-@given(SEEDS, st.integers(3, 20), st.floats(1e-6, 1e6))
+@given(NUMBERS, st.integers(3, 20), st.floats(1e-6, 1e6))
 def test_laws_of_pairs(number: int, n: int, scale: float) -> None:
     rng = np.random.default_rng(number)
     a, gap, zeros = rng.normal(10, 3, n), rng.normal(0.2, 1, n), np.zeros(n, dtype=np.int64)
@@ -558,7 +553,7 @@ def test_laws_of_pairs(number: int, n: int, scale: float) -> None:
 # Nested groups
 
 
-@given(SEEDS, st.integers(2, 6))
+@given(NUMBERS, st.integers(2, 6))
 def test_nested_effect_in_one_outer_group_is_the_analysis_of_variance(number: int, groups: int) -> None:
     rng = np.random.default_rng(number)
     inner = np.concatenate([np.arange(groups), rng.integers(0, groups, 20)])
@@ -568,7 +563,7 @@ def test_nested_effect_in_one_outer_group_is_the_analysis_of_variance(number: in
     assert nested_effect(value, zeros, inner, zeros, 1)[0] == pytest.approx(expected, rel=1e-9)
 
 
-@given(SEEDS)
+@given(NUMBERS)
 def test_nested_effect_compares_two_linear_models(number: int) -> None:
     rng = np.random.default_rng(number)
     outer = np.repeat(np.arange(3), 16)

@@ -16,8 +16,8 @@ from aggrkit.statistics.multiplicity import ADJUSTMENTS, adjust_pvalues, any_of_
 METHODS = ["fdr_bh", "fdr_by", "holm", "bonferroni"]
 PVALUES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 
-# Benjamini and Hochberg (1995), the example of section 3.2: fifteen p-values, of which the step-up procedure rejects four
-# at 5 %, Bonferroni's three.
+# Benjamini and Hochberg (1995), the example of section 3.2: fifteen p-values, of which the step-up procedure rejects
+# four at 5 %, Bonferroni's three.
 BH_EXAMPLE = [
     *(0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590),
     1.0000,

@@ -1,4 +1,4 @@
-"""How many runs: against statsmodels' power, the noncentral t distribution and an exact equivalence power by integration."""
+"""How many runs: against statsmodels' power, and an exact power of equivalence by integration."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_runs_for_power_depends_on_the_ratio_only(change: float, spread: float, 
 
 
 def equivalence_power(n: int, spread: float, truth: float, margin: float, alpha: float) -> float:
-    """Return the chance that two one-sided tests find both sides equivalent, exactly, by integrating over the spread."""
+    """Return the chance that two one-sided tests find equivalence, exactly, by integrating over the spread."""
     df = 2 * n - 2
     error = spread * math.sqrt(2 / n)
     cut = stats.t.isf(alpha, df)
@@ -93,9 +93,7 @@ def test_runs_needed_at_the_ends() -> None:
     assert runs_needed([], [], [], [], 0.02).shape == (0,)
 
 
-@given(
-    st.floats(-0.2, 0.2), st.floats(1e-4, 0.1), st.floats(1e-3, 0.2), st.integers(1, 200), st.floats(0.005, 0.1)
-)
+@given(st.floats(-0.2, 0.2), st.floats(1e-4, 0.1), st.floats(1e-3, 0.2), st.integers(1, 200), st.floats(0.005, 0.1))
 def test_laws_of_runs_needed(difference: float, se: float, spread: float, df: int, margin: float) -> None:
     runs = float(runs_needed(difference, se, spread, df, margin))
     assert 2 <= runs <= 10_000
@@ -109,7 +107,7 @@ def test_laws_of_runs_needed(difference: float, se: float, spread: float, df: in
 @pytest.mark.parametrize("runs", [4, 8, 20, 100])
 @pytest.mark.parametrize("power", [0.5, 0.8, 0.95])
 def test_a_detectable_change_is_found_with_the_power(runs: int, power: float) -> None:
-    # The formula (t quantiles instead of the noncentral distribution) is exact for many runs, and 4 points off for four.
+    # The formula (t quantiles, not the noncentral distribution) is exact for many runs, and 4 points off for four.
     change = float(detectable(0.02 * math.sqrt(2 / runs), 2 * runs - 2, power=power))
     assert TTestIndPower().power(change / 0.02, nobs1=runs, alpha=0.05) == pytest.approx(power, abs=0.04)
 
