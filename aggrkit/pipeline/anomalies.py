@@ -22,6 +22,7 @@ from aggrkit.statistics.outliers import (
     FEWEST,
     MAD_TO_STD,
     choose_scale,
+    far_out,
     gesd,
     max_zscore_pvalue,
     robust_cut,
@@ -50,6 +51,8 @@ _DEFAULT_CUT: Final = {"zscore": 2.5, "iqr": 1.5}
 _CELL_ROLES: Final = (Role.MODEL, Role.HARDWARE, Role.TASK_TYPE, Role.CONDITION)
 _MOST: Final = 100_000
 _QUANTILES: Final = {"p10": 0.1, "q1": 0.25, "p50": 0.5, "q3": 0.75, "p90": 0.9}
+_MIDDLE: Final = ("p10", "p50", "p90")
+_FEWEST_TRIMMED: Final = 10
 
 
 @dataclass(frozen=True)
@@ -249,6 +252,7 @@ class _Cells:
                 f"mean{place}": mean(values),
                 f"std{place}": values.std(how="sample"),
                 f"min{place}": values.min(),
+                f"max{place}": values.max(),
                 f"q{place}": quantiles(values, list(_QUANTILES.values())),
             }
         by = [f"__k{place}" for place in range(len(keys))]
@@ -271,10 +275,32 @@ class _Cells:
 
     def scale(self, metric: Metric) -> str:
         """Return the scale on which the clean values of a metric look symmetric."""
-        smallest = self.of_metric(metric, "min")
-        positive = bool((smallest[np.isfinite(smallest)] > 0).all())
-        p10, p50, p90 = (self.of_metric(metric, name) for name in ("p10", "p50", "p90"))
-        return choose_scale(p10, p50, p90, self.n(metric), positive)
+        key = f"scale of {metric.name}"
+        if key not in self.memo:
+            smallest = self.of_metric(metric, "min")
+            positive = bool((smallest[np.isfinite(smallest)] > 0).all())
+            low, middle, high = (
+                self._without_far_out(metric) if positive else (self.of_metric(metric, name) for name in _MIDDLE)
+            )
+            self.memo[key] = choose_scale(low, middle, high, self.n(metric), positive)
+        return str(self.memo[key])
+
+    def _without_far_out(self, metric: Metric) -> list[Floats]:
+        """Return the percentiles that tell the scale, without outliers; they cost a scan only where there are any."""
+        lower, upper = far_out(*(self.of_metric(metric, name) for name in ("q1", "p50", "q3")))
+        percentiles = [self.of_metric(metric, name).copy() for name in _MIDDLE]
+        small = self.n(metric) < _FEWEST_TRIMMED
+        lower, upper = np.where(small, -np.inf, lower), np.where(small, np.inf, upper)
+        if not ((self.of_metric(metric, "min") < lower) | (self.of_metric(metric, "max") > upper)).any():
+            return percentiles
+        joined = self._beside({"lower": lower, "upper": upper})
+        values = joined[self.prepared.field(metric)]
+        inside = ibis.cases((values.between(joined["__lower"], joined["__upper"]), values))
+        levels = quantiles(inside, [_QUANTILES[name] for name in _MIDDLE])
+        found = fetch(joined.group_by(cell=joined["__cell"]).aggregate(q=levels), self.prepared.label)
+        for place, column in enumerate(percentiles):
+            column[found["cell"].to_numpy()] = pa.compute.list_element(found["q"], place).to_numpy()
+        return percentiles
 
     def scales(self, metric: Metric) -> tuple[str, ...]:
         """Return the scales on which a metric is scored."""

@@ -20,6 +20,7 @@ __all__ = [
     "MEAN_DEVIATION_TO_STD",
     "Gesd",
     "choose_scale",
+    "far_out",
     "gesd",
     "max_zscore",
     "max_zscore_pvalue",
@@ -37,6 +38,7 @@ FEWEST: Final = 5
 """Below this a robust scale says nothing."""
 
 _SAFETY: Final = 1.08
+_FAR: Final = 3.5
 _ROUNDED_FROM: Final = 0.25
 _STEP_TO_STD: Final = 0.6
 _SIZES = np.array(
@@ -403,6 +405,40 @@ def choose_scale(p10: ArrayLike, p50: ArrayLike, p90: ArrayLike, n: ArrayLike, p
     if log + 2 * error < raw:
         return "log"
     return "raw" if raw + 2 * error < log else "both"
+
+
+def far_out(q1: ArrayLike, p50: ArrayLike, q3: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the bounds beyond which positive values are outliers on both scales: 3.5 robust standard deviations.
+
+    Outliers pull at the outer percentiles, by which the scale is chosen; without those beyond the bounds they don't.
+
+    Parameters
+    ----------
+    q1, p50, q3 : array_like
+        Quartiles of each cell, above 0.
+
+    Returns
+    -------
+    lower, upper : numpy.ndarray
+        Infinite where the quartiles are equal.
+
+    References
+    ----------
+    Iglewicz and Hoaglin (1993), How to Detect and Handle Outliers (the cut of 3.5).
+
+    Examples
+    --------
+    >>> lower, upper = far_out([90.0], [100.0], [110.0])
+    >>> lower.round(1), upper.round(1)
+    (array([48.1]), array([168.3]))
+    """
+    low, middle, high = (np.asarray(x, dtype=np.float64) for x in (q1, p50, q3))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        raw = _FAR * (high - low) / 2 * MAD_TO_STD
+        factor = np.exp(_FAR * np.log(high / low) / 2 * MAD_TO_STD)
+        lower, upper = np.minimum(middle - raw, middle / factor), np.maximum(middle + raw, middle * factor)
+    known = high > low
+    return np.where(known, lower, -np.inf), np.where(known, upper, np.inf)
 
 
 def _kelly(low: NDArray[np.float64], middle: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
