@@ -78,14 +78,18 @@ def as_number(column: ibis.Column, described: Column) -> ibis.Column:
     return column.cast("float64") if not dtype.is_float64() else column
 
 
-def valid(number: ibis.Column, metric: Metric) -> ibis.BooleanColumn:
-    """Say where a value is possible: finite (NaN, infinity and null are not, on every engine) and within its bounds."""
+def valid(number: ibis.Column, metric: Metric, *, in_memory: bool = False) -> ibis.BooleanColumn:
+    """Say where a value is possible: finite (NaN, infinity and null are not, on every engine) and within its bounds.
+
+    Rows that are in memory have no statistics that an engine could go by, which saves a test of each value.
+    """
     if metric.is_proportion:
         return number.isin([0.0, 1.0])
     lower = -LARGEST if metric.minimum is None else metric.minimum
     upper = LARGEST if metric.maximum is None else metric.maximum
-    # the bounds alone don't keep NaN out: Parquet's statistics leave it out, and engines believe them
-    return ~number.isnan() & (number >= lower) & (number <= upper)
+    within = (number >= lower) & (number <= upper)
+    # the bounds alone don't keep NaN out of a file: Parquet's statistics leave it out, and engines believe them
+    return within if in_memory else ~number.isnan() & within
 
 
 def as_time(column: ibis.Column) -> ibis.Column:

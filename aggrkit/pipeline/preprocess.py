@@ -228,7 +228,7 @@ class Invalid:
             column = _column_of(metric, schema)
             raw = table[column.field]
             number = as_number(raw, column)
-            possible = valid(number, metric)
+            possible = valid(number, metric, in_memory=prepared.observations.take is not None)
             target = f"{_VALID}{len(cleaned)}"  # beside the raw values, by which duplicates are told
             cleaned[target] = ibis.ifelse(possible, number, ibis.null("float64"))
             audit_column = f"{_AUDIT}{len(audits)}"
