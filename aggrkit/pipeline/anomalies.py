@@ -316,7 +316,8 @@ class _Cells:
         for metric in metrics:
             for scale in self.scales(metric):
                 median = self.of_metric(metric, "p50")
-                centres[f"c{len(centres)}"] = metric, scale, np.log(median) if scale == "log" else median
+                with np.errstate(divide="ignore"):  # a median too small for its logarithm
+                    centres[f"c{len(centres)}"] = metric, scale, np.log(median) if scale == "log" else median
         joined = self._beside({key: centre for key, (_, _, centre) in centres.items()})
         expressions: dict[str, ibis.Value] = {}
         for key, (metric, scale, _) in centres.items():

@@ -54,9 +54,17 @@ def fetch(expression: ibis.Table, label: str) -> pa.Table:
 
 def mean(column: ibis.Column) -> ibis.Scalar:
     """Return the mean, summed with compensation where the engine offers it."""
-    if column.get_backend().name == "duckdb":
+    if _engine_of(column) == "duckdb":
         return _compensated_mean(column)
     return column.mean()
+
+
+def _engine_of(column: ibis.Column) -> str:
+    """Return the name of a column's engine; Ibis would look at all columns of the table for each that is asked."""
+    node: Any = next(iter(column.op().relations), None)
+    while node is not None and not hasattr(node, "source"):
+        node = getattr(node, "parent", None) or getattr(node, "first", None)
+    return str((column.get_backend() if node is None else node.source).name)
 
 
 def quantiles(column: ibis.Column, probabilities: Sequence[float]) -> ibis.Scalar:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from aggrkit.errors import AggrError, SourceError, StageError, UnknownNameError
 from aggrkit.model.answer import Answer
 from aggrkit.pipeline.aggregate import Custom, Moments, Percentiles, aggregate, statistics_columns
@@ -208,9 +210,13 @@ class Pipeline:
 
 
 def _guarded(phase: str, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a stage; what it raises of its own names it, the package's own errors pass as they are."""
+    """Call a stage; what it raises of its own names it, the package's own errors pass as they are.
+
+    Numbers near the largest float overflow to infinity without a warning: what follows from them is missing.
+    """
     try:
-        return function(*arguments)
+        with np.errstate(over="ignore"):
+            return function(*arguments)
     except AggrError:
         raise
     except Exception as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import glob
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +14,8 @@ from aggrkit.sources.engine import connect, fields_of, reading, typed
 from aggrkit.sources.observations import Relation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import ibis
 
 __all__ = ["DATABASE_SUFFIXES", "file_relation", "neighbours"]
@@ -28,6 +31,8 @@ _READERS: Final = {
     ".jsonl": "json",
     ".ndjson": "json",
 }
+_DELIMITERS: Final = ",;\t|"
+_TOP: Final = 20
 _PACKED: Final = (".gz", ".zst", ".bz2", ".xz")
 
 
@@ -65,7 +70,7 @@ def file_relation(path: str, config: dict[str, str] | None = None) -> Relation:
     fields = fields_of(table)
     if not fields:
         raise SchemaError(f"{path} has no columns")
-    if len(fields) == 1 and reader == "csv" and (uneven := _uneven_line(pattern)):
+    if reader == "csv" and _is_misread(pattern, [field.name for field in fields]) and (uneven := _uneven_line(pattern)):
         raise SourceError(f"{path} can't be read: {uneven}")
     return Relation(table, fields, path)
 
@@ -82,16 +87,34 @@ def _read(backend: object, reader: str, pattern: str) -> ibis.Table:
     return backend.read_json(pattern, **options)  # type: ignore[attr-defined]
 
 
+def _csv_files(pattern: str) -> list[str]:
+    names = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - as in _pattern
+    return [name for name in names if not name.casefold().endswith(_PACKED)]
+
+
+def _is_misread(pattern: str, columns: Sequence[str]) -> bool:
+    """Say whether DuckDB took a line for the header that isn't at the top, or the whole of it for a single name.
+
+    It does so where one line has more or fewer values than the others: it skips all lines before that one.
+    """
+    tops = []
+    for name in _csv_files(pattern):
+        with Path(name).open(encoding="utf-8-sig", errors="replace") as lines:
+            top = list(islice(lines, _TOP))
+        if top and top[0].rstrip() in columns and any(mark in top[0] for mark in _DELIMITERS):
+            return True
+        tops += [name, *top]
+    return bool(tops) and not all(any(column in line for line in tops) for column in columns)
+
+
 def _uneven_line(pattern: str) -> str:
     """Name the first line of CSV files that has more or fewer values than their header, or return an empty string."""
-    for name in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 - as in _pattern
-        if name.casefold().endswith(_PACKED):
-            continue
+    for name in _csv_files(pattern):
         with Path(name).open(newline="", encoding="utf-8", errors="replace") as lines, contextlib.suppress(csv.Error):
             header = lines.readline()
             if "\0" in header or "\ufffd" in header:  # no text, or not in UTF-8
                 continue
-            delimiter = max(",;\t|", key=header.count)
+            delimiter = max(_DELIMITERS, key=header.count)
             lines.seek(0)
             rows = csv.reader(lines, delimiter=delimiter)
             wanted = len(next(rows, []))

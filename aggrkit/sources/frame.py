@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from aggrkit.errors import EmptySelectionError, SchemaError, listed
+from aggrkit.model.metric import metric_by_name
 from aggrkit.model.schema import Field, Kind, Role, recognise
 from aggrkit.sources.engine import connect, reading
 from aggrkit.sources.observations import ROW, Observations, Relation
@@ -27,6 +28,7 @@ __all__ = ["both_sides", "frame_observations", "frame_relation"]
 _SAMPLE = 100_000
 _MIX = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
 _READABLE_SHARE = 0.5
+_SPANS = {"ns": 1e9, "us": 1e6, "ms": 1e3, "s": 1.0, "min": 1 / 60, "h": 1 / 3600}
 
 
 def frame_relation(frame: pd.DataFrame, backend: Backend | None = None, name: str = "observations") -> Relation:
@@ -72,7 +74,16 @@ def frame_relation(frame: pd.DataFrame, backend: Backend | None = None, name: st
     with reading("DataFrame"):
         backend.con.register(name, pa.table(arrays))
         table = backend.table(name)
-    return Relation(table, fields, "DataFrame", take=lambda rows: frame.iloc[np.asarray(rows, dtype=np.int64)])
+    return Relation(table, fields, "DataFrame", take=lambda rows: _rows_of(frame, rows))
+
+
+def _rows_of(frame: pd.DataFrame, rows: Any) -> pd.DataFrame:
+    foreign = {
+        name: dtype.newbyteorder("=")
+        for name, dtype in frame.dtypes.items()
+        if isinstance(dtype, np.dtype) and dtype.byteorder == ">"  # pandas can't take rows of these
+    }
+    return (frame.astype(foreign) if foreign else frame).iloc[np.asarray(rows, dtype=np.int64)]
 
 
 def frame_observations(
@@ -268,7 +279,8 @@ def _time(series: pd.Series[Any]) -> tuple[Any, Kind, bool]:
 
 
 def _span(series: pd.Series[Any]) -> tuple[Any, Kind, bool]:
-    return pa.array(series.dt.total_seconds().to_numpy(), from_pandas=True), Kind.NUMBER, False
+    in_unit = _SPANS.get(metric_by_name(str(series.name)).unit, 1.0)  # "latency_ms" holds milliseconds
+    return pa.array((series.dt.total_seconds() * in_unit).to_numpy(), from_pandas=True), Kind.NUMBER, False
 
 
 def _period(series: pd.Series[Any]) -> tuple[Any, Kind, bool]:

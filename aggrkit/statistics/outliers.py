@@ -325,10 +325,10 @@ def gesd(values: ArrayLike, alpha: float = 0.05, max_outliers: int | None = None
     removed, scores, pvalues = [], [], []
     for step in range(1, most + 1):
         rest = data[left]
-        spread = rest.std(ddof=1)
-        if spread == 0:
+        centre, spread = _centre_and_spread(rest)
+        if not 0 < spread < np.inf:
             break
-        deviates = (rest - rest.mean()) / spread
+        deviates = (rest - centre) / spread
         worst = int(np.abs(deviates).argmax())
         removed.append(left[worst])
         scores.append(deviates[worst])
@@ -337,10 +337,18 @@ def gesd(values: ArrayLike, alpha: float = 0.05, max_outliers: int | None = None
     found = np.flatnonzero(np.array(pvalues) <= alpha)
     count = int(found[-1]) + 1 if len(found) else 0
     clean = np.delete(data, removed[:count])
-    cut = _rosner_cut(len(clean), alpha) * clean.std(ddof=1)
+    centre, spread = _centre_and_spread(clean)
+    cut = _rosner_cut(len(clean), alpha) * spread
     decisive = np.minimum.accumulate(np.array(pvalues[:count])[::-1])[::-1]
     places = np.array(removed[:count], dtype=np.intp)
-    return Gesd(places, np.array(scores[:count]), decisive, float(clean.mean() - cut), float(clean.mean() + cut))
+    lower, upper = (centre - cut, centre + cut) if np.isfinite(cut) else (-np.inf, np.inf)
+    return Gesd(places, np.array(scores[:count]), decisive, float(lower), float(upper))
+
+
+def _centre_and_spread(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return mean and standard deviation; those of numbers too large for their squares are infinite, or none."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(values.mean()), float(values.std(ddof=1))
 
 
 def _constants(size: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -442,5 +450,5 @@ def far_out(q1: ArrayLike, p50: ArrayLike, q3: ArrayLike) -> tuple[NDArray[np.fl
 
 
 def _kelly(low: NDArray[np.float64], middle: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
-    skew: NDArray[np.float64] = (high + low - 2 * middle) / (high - low)
+    skew: NDArray[np.float64] = ((high - middle) - (middle - low)) / (high - low)
     return skew

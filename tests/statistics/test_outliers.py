@@ -14,11 +14,13 @@ from aggrkit.errors import TooFewObservationsError
 from aggrkit.statistics import outliers
 from aggrkit.statistics.outliers import (
     choose_scale,
+    far_out,
     gesd,
     max_zscore,
     max_zscore_pvalue,
     robust_cut,
     robust_pvalue,
+    robust_std,
     zscore_needs,
 )
 
@@ -299,3 +301,55 @@ def test_choose_scale_does_not_depend_on_the_unit(number: int, factor: float, si
     size = np.full(10, 50.0)
     chosen = choose_scale(*percentiles(values), size, positive=True)
     assert choose_scale(*(part * factor for part in percentiles(values)), size, positive=True) == chosen
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.05, 0.3, 1.0]), st.floats(1e-6, 1e6))
+def test_far_out_is_beyond_on_both_scales(number: int, sigma: float, factor: float) -> None:
+    values = np.random.default_rng(number).lognormal(3, sigma, 99) * factor
+    q1, p50, q3 = np.quantile(values, [0.25, 0.5, 0.75])
+    lower, upper = (float(bound) for bound in far_out(q1, p50, q3))
+    # The quartiles of the normal distribution are 1.349 standard deviations apart.
+    iqr = 2 * stats.norm.ppf(0.75)
+    raw = 3.5 * (q3 - q1) / iqr
+    log = 3.5 * (math.log(q3) - math.log(q1)) / iqr
+    for value in np.concatenate([values, p50 + raw * np.array([-1.01, -0.99, 0.99, 1.01]), p50 * np.exp([-log, log])]):
+        far = abs(value - p50) > raw and value > 0 and abs(math.log(value / p50)) > log
+        if value > 0 and abs(abs(math.log(value / p50)) - log) > 1e-9:
+            assert (value < lower or value > upper) == far
+
+
+def test_far_out_where_quartiles_are_equal() -> None:
+    lower, upper = far_out([2.0, 1.0], [2.0, 2.0], [2.0, 4.0])
+    assert (lower[0], upper[0]) == (-math.inf, math.inf)
+    assert -math.inf < lower[1] < 1
+    assert 4 < upper[1] < math.inf
+    assert np.isneginf(far_out(np.nan, np.nan, np.nan)[0])
+    assert far_out([], [], [])[0].shape == (0,)
+
+
+def deviations(values: list[float]) -> tuple[float, float, float, int, int]:
+    """Return what the robust standard deviation is made of."""
+    off = np.abs(np.array(values) - np.median(values))
+    apart = off[off > 0]
+    return float(np.median(off)), off.mean(), float(np.median(apart)) if len(apart) else math.nan, len(apart), len(off)
+
+
+def test_robust_std_is_the_scaled_median_deviation() -> None:
+    values = np.random.default_rng(6).normal(5, 2, 10_001)
+    found = float(robust_std(*deviations(values.tolist())))
+    assert found == pytest.approx(stats.median_abs_deviation(values, scale="normal"), rel=1e-12)
+    assert found == pytest.approx(2, rel=0.05)
+
+
+def test_robust_std_of_values_that_are_mostly_equal() -> None:
+    few = [1.0] * 9 + [3.0]
+    assert float(robust_std(*deviations(few))) == pytest.approx(0.2 * math.sqrt(math.pi / 2))
+    assert float(robust_std(*deviations([1.0] * 9))) == 0
+    assert float(robust_std(*deviations([1.0] * 9 + [1.0 + 1e-15]), rounding=1e-14)) == 0
+
+
+def test_robust_std_of_rounded_values_is_near_the_truth() -> None:
+    # Rounded so coarsely that more than half are equal: within a factor of two of what it was before rounding.
+    values = np.round(np.random.default_rng(7).normal(0, 0.55, 5000)).tolist()
+    assert np.median(np.abs(values)) == 0
+    assert 0.275 <= float(robust_std(*deviations(values))) <= 1.1
