@@ -21,7 +21,7 @@ from aggrkit.model.metric import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["DIMENSIONS", "Column", "Field", "Kind", "Role", "Schema", "recognise"]
+__all__ = ["DIMENSIONS", "SPELLINGS", "Column", "Field", "Kind", "Role", "Schema", "recognise"]
 
 
 class Kind(StrEnum):
@@ -57,7 +57,7 @@ class Role(StrEnum):
 DIMENSIONS: Final = (Role.RUN, Role.MODEL, Role.HARDWARE, Role.TASK_TYPE, Role.WORKER)
 """The roles by which observations are grouped; a missing value becomes the group "unknown"."""
 
-_SINGLE: Final[dict[Role, tuple[str, ...]]] = {
+SPELLINGS: Final[dict[Role, tuple[str, ...]]] = {
     Role.RUN: ("run_id", "run", "test_run_id", "test_run", "run_name", "job_id", "session_id"),
     Role.TIMESTAMP: ("timestamp", "started_at", "created_at", "start_time", "executed_at", "datetime", "date"),
     Role.MODEL: ("model", "model_id", "model_name"),
@@ -297,7 +297,7 @@ class Schema:
         found = self._find(name)
         if found is not None:
             return _usable(found)
-        for role, spellings in _SINGLE.items():
+        for role, spellings in SPELLINGS.items():
             if name == role or name in spellings or (role is Role.RUN and name == "run"):
                 played = self.role(role)
                 if played is not None:
@@ -389,7 +389,7 @@ def recognise(fields: Sequence[Field], given: Mapping[str, object] | None = None
         raise SchemaError(f"column names must be unique, but these are there more than once: {listed(doubled)}")
     columns = {field.name: _declared(field) for field in fields}
     said = _said(given or {}, columns)
-    for role, spellings in _SINGLE.items():
+    for role, spellings in SPELLINGS.items():
         if role in {column.role for column in said.values()}:
             continue
         match = _first_match(fields, role, spellings, said)
@@ -447,7 +447,7 @@ def _derive_outcome(fields: Sequence[Field], columns: dict[str, Column]) -> None
 
 def _said(given: Mapping[str, object], columns: Mapping[str, Column]) -> dict[str, Column]:
     lists = {"conditions": Role.CONDITION, "versions": Role.VERSION, "ignore": Role.IGNORED}
-    singles = {"run": Role.RUN, "time": Role.TIMESTAMP} | {role.value: role for role in _SINGLE}
+    singles = {"run": Role.RUN, "time": Role.TIMESTAMP} | {role.value: role for role in SPELLINGS}
     said: dict[str, Column] = {}
     for key, value in given.items():
         if value is None:

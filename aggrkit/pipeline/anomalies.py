@@ -53,6 +53,8 @@ _MOST: Final = 100_000
 _QUANTILES: Final = {"p10": 0.1, "q1": 0.25, "p50": 0.5, "q3": 0.75, "p90": 0.9}
 _MIDDLE: Final = ("p10", "p50", "p90")
 _FEWEST_TRIMMED: Final = 10
+_Z_SCORE: Final = "__z_score"
+_SIZE: Final = "__size_of_cell"
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,14 @@ class DetectAnomalies:
         Chance of any false flag over all cells, if the data are clean ("robust" and "gesd").
     threshold : float, optional
         Cut on the score instead.
+    fewest : int, optional
+        Smallest cell that is tested.
     """
 
     method: str = "robust"
     alpha: float = 0.05
     threshold: float | None = None
+    fewest: int = FEWEST
     name: str = "anomalies"
 
     def __post_init__(self) -> None:
@@ -94,12 +99,14 @@ class DetectAnomalies:
             cells.measure_spread(metrics)
         flagged = [self._flag(cells, metric, max(tested, 1)) for metric in metrics]
         frame = cells.collect([bounds for bounds in flagged if bounds is not None], self.method == "gesd")
-        numbers = pd.DataFrame({"row": frame.pop(ROW)})
+        details = pd.DataFrame({"row": frame.pop(ROW), "z_score": frame.pop(_Z_SCORE), "n": frame.pop(_SIZE)})
         too_few = {
             metric.name: (int((cells.n(metric) < self._fewest).sum()), int(cells.n(metric).max(initial=0)))
             for metric in metrics
         }
-        return answer.with_frame("anomalies_rows", numbers).with_frame(
+        answer = answer.with_frame("anomalies_rows", details)
+        answer = answer.with_frame("anomalies_cells", cells.sizes(metrics, self._fewest))
+        return answer.with_frame(
             "anomalies",
             frame,
             method=self.method,
@@ -118,8 +125,8 @@ class DetectAnomalies:
     def _fewest(self) -> int:
         """Smallest cell that the method can say anything of."""
         if self.method == "zscore":
-            return zscore_needs(self.threshold or _DEFAULT_CUT["zscore"])
-        return FEWEST
+            return max(zscore_needs(self.threshold or _DEFAULT_CUT["zscore"]), self.fewest)
+        return max(FEWEST, self.fewest)
 
     def _flag(self, cells: _Cells, metric: Metric, tested: int) -> _Bounds | None:
         n = cells.n(metric)
@@ -273,6 +280,19 @@ class _Cells:
             column = self.found[f"{name}{place}"]
         return np.asarray(column.to_numpy(), dtype=np.float64)
 
+    def sizes(self, metrics: Sequence[Metric], fewest: int) -> pd.DataFrame:
+        """Return a row per group and metric: how many cells were tested, and the size of the largest."""
+        groups = self._groups_of(np.arange(self.found.num_rows))
+        parts = [
+            groups.assign(metric=metric.name, tested=self.n(metric) >= fewest, largest=self.n(metric))
+            for metric in metrics
+        ]
+        if not parts:
+            return groups.iloc[:0].assign(metric="", tested=0, largest=0)
+        keys = [*self.prepared.groups, "metric"]
+        measured = pd.concat(parts, ignore_index=True).groupby(keys, sort=False, observed=True)
+        return measured.agg(tested=("tested", "sum"), largest=("largest", "max")).astype("int64").reset_index()
+
     def scale(self, metric: Metric) -> str:
         """Return the scale on which the clean values of a metric look symmetric."""
         key = f"scale of {metric.name}"
@@ -391,6 +411,8 @@ class _Cells:
             *COLUMNS["anomalies"],
             *(column.name for column in shown if column.name not in self.prepared.groups),
             ROW,
+            _Z_SCORE,
+            _SIZE,
         ]
         filled = [part for part in parts if len(part)]
         if not filled:
@@ -442,6 +464,10 @@ class _Cells:
         for k, column in enumerate(shown):
             frame[column.name] = taken[f"d{k}"].to_pandas().to_numpy()
         frame[ROW] = number
+        mean_of, std_of = (self.of_metric(bounds.metric, name)[cell] for name in ("mean", "std"))
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            frame[_Z_SCORE] = (value - mean_of) / std_of
+        frame[_SIZE] = self.n(bounds.metric)[cell].astype(np.int64)
         return frame.astype({"metric": "str", "direction": "str"})
 
     def _labels(self, taken: pa.Table, number: NDArray[np.int64]) -> Any:
@@ -524,7 +550,7 @@ def _rosner(cells: _Cells, metric: Metric, alpha: float, usable: NDArray[np.bool
 
 
 def _no_lines(names: Sequence[str]) -> pd.DataFrame:
-    dtypes = dict.fromkeys(_NUMBERS, "float64") | {ROW: "int64"}
+    dtypes = dict.fromkeys((*_NUMBERS, _Z_SCORE), "float64") | {ROW: "int64", _SIZE: "int64"}
     empty = pd.DataFrame({name: pd.Series(dtype=dtypes.get(name, "str")) for name in names})
     empty["severity"] = pd.Categorical([], categories=list(SEVERITIES), ordered=True)
     return empty

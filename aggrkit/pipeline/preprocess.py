@@ -14,6 +14,7 @@ from aggrkit.model.metric import NORMALIZED, Metric
 from aggrkit.model.schema import Column, Kind, Role
 from aggrkit.model.selection import LEVELS
 from aggrkit.pipeline.expressions import all_of, any_of, as_number, as_time, fetch, is_among, label_of, row_hash, valid
+from aggrkit.sources.engine import reading
 from aggrkit.sources.observations import ROW, Observations
 
 if TYPE_CHECKING:
@@ -33,16 +34,19 @@ __all__ = [
     "Preprocessor",
     "as_numbers",
     "audit",
+    "counted",
     "group_key",
     "nothing_selected",
     "rows_report",
     "select",
+    "settled",
     "times_of",
 ]
 
 UNKNOWN: Final = "unknown"
 _VALID: Final = "__valid"
 _AUDIT: Final = "__audit"
+_EMPTY: Final = "no metric has a value"
 _HARDWARE_INDEPENDENT: Final = frozenset(
     {"batch_size", "precision", "dtype", "test_case", "test_name", "test", "benchmark"}
 )
@@ -75,6 +79,8 @@ class Prepared:
         of the aggregates.
     rows_out : mapping of str to int
         Reason to rows that were taken out, where that is known already.
+    cells_out : mapping of str to int
+        Reason to single values that were taken out, where that is known already.
     notes : tuple of str
         What else a reader should know.
     """
@@ -89,6 +95,7 @@ class Prepared:
     selected: ibis.Table
     audits: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     rows_out: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    cells_out: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     notes: tuple[str, ...] = ()
 
     def values(self, metric: Metric) -> ibis.Column:
@@ -236,7 +243,7 @@ class Invalid:
             audits[f"{metric.name}: {_impossible(metric)}"] = audit_column
             schema = _moved(schema, metric, target)
         table = table.mutate(**cleaned)
-        audits["no metric has a value"] = f"{_AUDIT}_none"
+        audits[_EMPTY] = f"{_AUDIT}_none"
         nothing_left = all_of([table[_column_of(metric, schema).field].isnull() for metric in needed])
         table = table.mutate(**{f"{_AUDIT}_none": nothing_left})
         return replace(prepared, table=table, schema=schema, audits=MappingProxyType(audits))
@@ -324,22 +331,48 @@ def as_numbers(prepared: Prepared) -> Prepared:
 
 def rows_report(prepared: Prepared, selected: int, audited: Mapping[str, int]) -> RowsReport:
     """Put together what the stages took out."""
-    whole = "no metric has a value"
-    cells = {reason: count for reason, count in audited.items() if count and reason != whole}
-    rows_out = dict(prepared.rows_out) | ({whole: audited[whole]} if audited.get(whole) else {})
+    cells = {**prepared.cells_out, **{reason: count for reason, count in audited.items() if count and reason != _EMPTY}}
+    rows_out = dict(prepared.rows_out) | ({_EMPTY: audited[_EMPTY]} if audited.get(_EMPTY) else {})
     return RowsReport(selected + sum(prepared.rows_out.values()), rows_out, cells, prepared.notes)
 
 
 def audit(prepared: Prepared) -> RowsReport:
     """Count what the stages took out, in a scan of its own; raise where nothing was selected."""
+    rows, audited = _audited(prepared)
+    if not rows:
+        raise nothing_selected(prepared)
+    return rows_report(prepared, rows, audited)
+
+
+def counted(prepared: Prepared) -> Prepared:
+    """Return the rows without those that have no value left, and with what was taken out counted once and for all."""
+    if not prepared.audits:
+        return prepared
+    _, audited = _audited(prepared)
+    found = rows_report(prepared, 0, audited)
+    table = (
+        prepared.table.filter(~prepared.table[prepared.audits[_EMPTY]]) if _EMPTY in prepared.audits else prepared.table
+    )
+    return replace(
+        prepared, table=table, audits=MappingProxyType({}), rows_out=found.rows_out, cells_out=found.cells_out
+    )
+
+
+def settled(prepared: Prepared) -> Prepared:
+    """Return the same rows worked out once, in a table of the engine's own, for several questions to them."""
+    backend = prepared.table.get_backend()
+    name = ibis.util.gen_name("aggrkit_settled")
+    with reading(prepared.label):
+        backend.con.execute(f'CREATE TEMP TABLE "{name}" AS {backend.compile(prepared.table)}')
+        return replace(prepared, table=backend.table(name))
+
+
+def _audited(prepared: Prepared) -> tuple[int, dict[str, int]]:
     counts = {
         f"a{place}": prepared.table[column].cast("int64").sum() for place, column in enumerate(prepared.audits.values())
     }
     found = fetch(prepared.table.aggregate(rows=prepared.table.count(), **counts), prepared.label).to_pylist()[0]
-    if not found["rows"]:
-        raise nothing_selected(prepared)
-    audited = {reason: int(found[f"a{place}"] or 0) for place, reason in enumerate(prepared.audits)}
-    return rows_report(prepared, found["rows"], audited)
+    return found["rows"], {reason: int(found[f"a{place}"] or 0) for place, reason in enumerate(prepared.audits)}
 
 
 def _timed(table: ibis.Table, schema: Schema) -> tuple[ibis.Table, Schema]:

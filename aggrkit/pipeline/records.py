@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from aggrkit.errors import EmptySelectionError
-from aggrkit.model.metric import NORMALIZED
 from aggrkit.model.schema import recognise
 from aggrkit.pipeline.expressions import fetch
-from aggrkit.pipeline.preprocess import UNKNOWN, Prepared, nothing_selected
+from aggrkit.pipeline.preprocess import UNKNOWN, Prepared, counted, nothing_selected
 from aggrkit.sources.frame import frame_relation
 from aggrkit.sources.observations import ROW, Observations
 
@@ -24,7 +23,14 @@ if TYPE_CHECKING:
 
     from aggrkit.model.answer import Answer
 
-__all__ = ["RecordAggregator", "RecordPostprocessor", "RecordPreprocessor", "RelationStage", "records_of"]
+__all__ = [
+    "RecordAggregator",
+    "RecordPostprocessor",
+    "RecordPreprocessor",
+    "RelationStage",
+    "grouped_records",
+    "records_of",
+]
 
 Records = list[dict[str, Any]]
 
@@ -50,31 +56,44 @@ class RelationStage:
 
 @dataclass(frozen=True)
 class RecordPreprocessor:
-    """A function of records, ``(results, context) -> results``; it works on copies."""
+    """A function of records, ``(results, context) -> results``; it works on copies.
+
+    Parameters
+    ----------
+    name : str
+        Name of the stage.
+    function : callable
+        Gets the records and a context, and returns those that count.
+    context : dict, optional
+        What the function finds as its context, where several functions share one; a new one by default.
+    """
 
     name: str
     function: Callable[[Records, dict[str, Any]], Records]
+    context: dict[str, Any] | None = field(default=None, compare=False)
 
     def __call__(self, prepared: Prepared) -> Prepared:
         """Return the rows of the records that the function gives back."""
+        prepared = counted(prepared)
         records = records_of(prepared, numbered=True)
         if not records:
             raise nothing_selected(prepared)
-        context = _context(prepared)
+        context = _context(prepared) if self.context is None else self.context
         kept = self.function(copy.deepcopy(records), context)
         if not isinstance(kept, list):
             raise TypeError(f"it must return a list of records, not {type(kept).__name__}")
         if not kept:
             raise EmptySelectionError(f"the stage {self.name!r} took out every observation")
         frame = pd.DataFrame(kept)
+        named = {column.name for column in prepared.groups.values() if column is not None}
+        named |= {metric.name for metric in prepared.metrics}
+        gone = sorted(named & {name for record in records for name in record} - set(frame.columns))
+        if gone:
+            raise ValueError(f"the records no longer have the columns that were asked for: {gone}")
+        frame = frame.assign(**{c.name: None for c in prepared.schema.columns if c.name not in frame})
         take = _way_back(frame.pop(ROW) if ROW in frame else None, frame, prepared.observations.take)
         relation = frame_relation(frame)
         fields = {field.name: field for field in relation.fields}
-        named = {column.name for column in prepared.groups.values() if column is not None}
-        named |= {metric.name.removeprefix(NORMALIZED) for metric in prepared.metrics}
-        gone = sorted(c.name for c in prepared.schema.columns if c.name in named and c.name not in fields)
-        if gone:
-            raise ValueError(f"the records no longer have the columns that were asked for: {gone}")
         columns = tuple(
             replace(c, field=fields[c.name].field, kind=fields[c.name].kind, text=fields[c.name].text)
             for c in prepared.schema.columns
@@ -83,7 +102,8 @@ class RecordPreprocessor:
         known = {column.name for column in prepared.schema.columns}
         columns += recognise([field for field in relation.fields if field.name not in known]).columns
         out = {**prepared.rows_out, f"taken out by {self.name}": max(len(records) - len(kept), 0)}
-        notes = (*prepared.notes, *(f"{key}: {value}" for key, value in context["metadata"].items()))
+        said = {} if self.context is not None else context["metadata"]
+        notes = (*prepared.notes, *(f"{key}: {value}" for key, value in said.items()))
         schema = replace(prepared.schema, columns=columns)
         groups = {name: column and schema.column(column.name) for name, column in prepared.groups.items()}
         return replace(
@@ -109,10 +129,7 @@ class RecordAggregator:
         """Return the answer with the function's dictionary in ``meta["custom"]``."""
         records = records_of(prepared)
         context = _context(prepared)
-        grouped: dict[str, Records] = {}
-        for record in records:
-            grouped.setdefault(_group_key(record, prepared), []).append(record)
-        context["grouped_results"] = copy.deepcopy(grouped)
+        context["grouped_results"] = copy.deepcopy(grouped_records(records, prepared))
         found = self.function(copy.deepcopy(records), context)
         if not isinstance(found, dict):
             raise TypeError(f"it must return a dictionary, not {type(found).__name__}")
@@ -139,14 +156,34 @@ class RecordPostprocessor:
         return replace(answer, meta=MappingProxyType({**answer.meta, "custom": custom}))
 
 
+def grouped_records(records: Records, prepared: Prepared) -> dict[str, Records]:
+    """Return records by the group that they belong to; a group of several columns is called "a:b"."""
+    grouped: dict[str, Records] = {}
+    for record in records:
+        grouped.setdefault(_group_key(record, prepared), []).append(record)
+    return grouped
+
+
 def records_of(prepared: Prepared, *, numbered: bool = False) -> Records:
-    """Return the rows as dictionaries under the user's names, missing values as None; numbered as the source does."""
+    """Return the rows as dictionaries under the user's names, without the values that are missing.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        The rows.
+    numbered : bool, optional
+        Whether the number that a row has in its source goes with it.
+    """
     table = prepared.table
     named = {column.name: table[column.field] for column in prepared.schema.columns if column.field in table.columns}
     if numbered and ROW in table.columns:
         named[ROW] = table[ROW]
-    records: Records = fetch(table.select(**named), prepared.label).to_pylist()
-    return records
+    rows = fetch(table.select(**named), prepared.label)
+    names, columns = rows.column_names, [column.to_pylist() for column in rows.columns]
+    return [
+        {name: value for name, value in zip(names, values, strict=True) if value is not None and value == value}
+        for values in zip(*columns, strict=True)
+    ]
 
 
 def _way_back(

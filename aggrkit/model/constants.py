@@ -1,0 +1,28 @@
+"""The names of result types and levels, as constants."""
+
+from typing import Final
+
+__all__ = [
+    "AGGREGATION_LEVEL_HARDWARE",
+    "AGGREGATION_LEVEL_MODEL",
+    "AGGREGATION_LEVEL_MODEL_HARDWARE",
+    "AGGREGATION_LEVEL_TASK_TYPE",
+    "AGGREGATION_LEVEL_TEST_RUN",
+    "AGGREGATION_LEVEL_WORKER",
+    "RESULT_TYPE_COMPATIBILITY",
+    "RESULT_TYPE_INTEGRATION",
+    "RESULT_TYPE_PERFORMANCE",
+    "RESULT_TYPE_WEB_PLATFORM",
+]
+
+RESULT_TYPE_PERFORMANCE: Final = "performance"
+RESULT_TYPE_COMPATIBILITY: Final = "compatibility"
+RESULT_TYPE_INTEGRATION: Final = "integration"
+RESULT_TYPE_WEB_PLATFORM: Final = "web_platform"
+
+AGGREGATION_LEVEL_TEST_RUN: Final = "test_run"
+AGGREGATION_LEVEL_MODEL: Final = "model"
+AGGREGATION_LEVEL_HARDWARE: Final = "hardware"
+AGGREGATION_LEVEL_MODEL_HARDWARE: Final = "model_hardware"
+AGGREGATION_LEVEL_TASK_TYPE: Final = "task_type"
+AGGREGATION_LEVEL_WORKER: Final = "worker"
