@@ -3,36 +3,81 @@
 ``import aggrkit`` adds ``df.aggr`` to pandas; `aggrkit.open` asks the same questions of files and databases.
 """
 
+from importlib import import_module
+
 from aggrkit import datasets, errors
-from aggrkit.accessor import anomalies, compare, correlations, distributions, open, proportions, stats
+from aggrkit.accessor import (
+    anomalies,
+    compare,
+    correlations,
+    differences,
+    distributions,
+    open,
+    proportions,
+    stats,
+    trends,
+)
 from aggrkit.analysis import Analysis
+from aggrkit.model.constants import (
+    AGGREGATION_LEVEL_HARDWARE,
+    AGGREGATION_LEVEL_MODEL,
+    AGGREGATION_LEVEL_MODEL_HARDWARE,
+    AGGREGATION_LEVEL_TASK_TYPE,
+    AGGREGATION_LEVEL_TEST_RUN,
+    AGGREGATION_LEVEL_WORKER,
+    RESULT_TYPE_COMPATIBILITY,
+    RESULT_TYPE_INTEGRATION,
+    RESULT_TYPE_PERFORMANCE,
+    RESULT_TYPE_WEB_PLATFORM,
+)
 from aggrkit.model.metric import Metric
 from aggrkit.model.selection import Selection, TimeRange
 
 __all__ = [
+    "AGGREGATION_LEVEL_HARDWARE",
+    "AGGREGATION_LEVEL_MODEL",
+    "AGGREGATION_LEVEL_MODEL_HARDWARE",
+    "AGGREGATION_LEVEL_TASK_TYPE",
+    "AGGREGATION_LEVEL_TEST_RUN",
+    "AGGREGATION_LEVEL_WORKER",
+    "RESULT_TYPE_COMPATIBILITY",
+    "RESULT_TYPE_INTEGRATION",
+    "RESULT_TYPE_PERFORMANCE",
+    "RESULT_TYPE_WEB_PLATFORM",
     "Analysis",
+    "BenchmarkDBManager",
     "Metric",
     "Pipeline",
+    "ResultAggregator",
+    "ResultAggregatorService",
     "Selection",
     "TimeRange",
     "anomalies",
     "compare",
     "correlations",
     "datasets",
+    "differences",
     "distributions",
     "errors",
     "open",
     "proportions",
     "stats",
+    "trends",
 ]
 
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> object:
-    # Pipeline brings the engine with it, which `import aggrkit` alone shall not cost.
-    if name == "Pipeline":
-        from aggrkit.pipeline.pipeline import Pipeline
+_LATE = {
+    "BenchmarkDBManager": "aggrkit.store",
+    "Pipeline": "aggrkit.pipeline.pipeline",
+    "ResultAggregator": "aggrkit.detailed",
+    "ResultAggregatorService": "aggrkit.service",
+}
 
-        return Pipeline
+
+def __getattr__(name: str) -> object:
+    # These bring the engine with them, which `import aggrkit` alone shall not cost.
+    if name in _LATE:
+        return getattr(import_module(_LATE[name]), name)
     raise AttributeError(f"module 'aggrkit' has no attribute {name!r}")

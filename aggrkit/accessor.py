@@ -17,10 +17,29 @@ if TYPE_CHECKING:
     import ibis
 
     from aggrkit.analysis import Adjustment, Level, Method, Names, Where
-    from aggrkit.findings import Anomalies, Comparison, Correlations, Distributions, Proportions, Stats
+    from aggrkit.findings import (
+        Anomalies,
+        Comparison,
+        Correlations,
+        Differences,
+        Distributions,
+        Proportions,
+        Stats,
+        Trends,
+    )
     from aggrkit.sources.observations import Observations
 
-__all__ = ["anomalies", "compare", "correlations", "distributions", "open", "proportions", "stats"]
+__all__ = [
+    "anomalies",
+    "compare",
+    "correlations",
+    "differences",
+    "distributions",
+    "open",
+    "proportions",
+    "stats",
+    "trends",
+]
 
 
 class _FrameSource:
@@ -183,6 +202,30 @@ def correlations(
     return _analysis(data).correlations(level, metrics, where, time_range, method, alpha, adjust)
 
 
+def trends(
+    data: pd.DataFrame | Analysis,
+    level: Level = "model_hardware",
+    metrics: Names = None,
+    where: Where = None,
+    time_range: Sequence[Any] | None = None,
+    alpha: float = 0.05,
+    adjust: Adjustment | None = "fdr_bh",
+) -> Trends:
+    return _analysis(data).trends(level, metrics, where, time_range, alpha, adjust)
+
+
+def differences(
+    data: pd.DataFrame | Analysis,
+    dimensions: Names = None,
+    metrics: Names = None,
+    where: Where = None,
+    time_range: Sequence[Any] | None = None,
+    alpha: float = 0.05,
+    adjust: Adjustment | None = "fdr_bh",
+) -> Differences:
+    return _analysis(data).differences(dimensions, metrics, where, time_range, alpha, adjust)
+
+
 def _analysis(data: pd.DataFrame | Analysis) -> Analysis:
     if isinstance(data, pd.DataFrame):
         return AggrAccessor(data)
@@ -191,5 +234,5 @@ def _analysis(data: pd.DataFrame | Analysis) -> Analysis:
     return data
 
 
-for _twin in (stats, proportions, distributions, anomalies, compare, correlations):
+for _twin in (stats, proportions, distributions, anomalies, compare, correlations, trends, differences):
     _twin.__doc__ = getattr(Analysis, _twin.__name__).__doc__

@@ -7,7 +7,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from aggrkit.errors import SchemaError, UnknownNameError, listed, quoted
-from aggrkit.findings import Anomalies, Comparison, Correlations, Distributions, Proportions, Stats
+from aggrkit.findings import (
+    Anomalies,
+    Comparison,
+    Correlations,
+    Differences,
+    Distributions,
+    Proportions,
+    Stats,
+    Trends,
+)
 from aggrkit.model.selection import Selection, names_of
 
 if TYPE_CHECKING:
@@ -424,6 +433,145 @@ class Analysis:
         stage = Correlate(names_of(method, "a method is a name or a list of names"), alpha, adjust)
         answer, prepared = self._run(self._bare(stage), level, metrics, where, time_range)
         return Correlations._made(answer, _rows_of_group(prepared))
+
+    def trends(
+        self,
+        level: Level = "model_hardware",
+        metrics: Names = None,
+        where: Where = None,
+        time_range: Sequence[Any] | None = None,
+        alpha: float = 0.05,
+        adjust: Adjustment | None = "fdr_bh",
+    ) -> Trends:
+        """Say which metrics drift over time, and how fast.
+
+        Parameters
+        ----------
+        level, metrics, where, time_range
+            As in `stats`.
+        alpha : float, optional
+            Level of the adjusted p-values below which there is a verdict.
+        adjust : {"fdr_bh", "fdr_by", "holm", "bonferroni", "none"} or None, optional
+            How p-values are adjusted over the whole table.
+
+        Returns
+        -------
+        Trends
+            Columns of the level, then ``metric, unit, n, start, end, slope_per_day, slope_pct_per_day, ci_lower,
+            ci_upper, tau, pvalue, pvalue_adjusted, verdict``. `n` is the number of units. `slope_pct_per_day` is in
+            percent of the median, and in percentage points for pass/fail metrics; the 95 % interval is that of this
+            column. Verdicts are ordered: "worsening", "trending" (the better direction isn't known), "improving",
+            "none", and "too_few" (fewer than 4 distinct times).
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no time column; or as in `stats`.
+        EmptySelectionError
+            If no value of it can be read as a time; or as in `stats`.
+
+        Notes
+        -----
+        Theil and Sen's slope with Sen's interval, and Mann and Kendall's test with ties of values and times. The unit
+        is the run where there are run ids, by its median and first time; else the moment, equal times being one unit.
+        Like is compared with like: every value is taken relative to the median of its cell (group, model, hardware,
+        task type and conditions), as a ratio where all values of the group are positive, so that a change of what is
+        run is no trend. What drifts in a cell that was seen at one time only can't be told. Seasons are not modelled,
+        and units are taken as independent: where neighbours go together, alarms are more frequent. Beyond 2,000 units
+        the medians over as many bins of time are taken, and passes and failures are pooled into bins of 10 or more;
+        without run ids and beyond 2 million observations, the unit is a slice of time, 4,000 in all.
+
+        References
+        ----------
+        Mann (1945), Econometrica 13, 245-259. Sen (1968), J. Am. Stat. Assoc. 63, 1379-1389. Kendall (1975), Rank
+        Correlation Methods.
+
+        Examples
+        --------
+        >>> import pandas as pd, aggrkit
+        >>> days = pd.date_range("2025-01-01", periods=8)
+        >>> df = pd.DataFrame({"model": "a", "timestamp": days, "latency_ms": [10, 11, 10, 12, 12, 13, 14, 14.0]})
+        >>> found = df.aggr.trends(level="model")
+        >>> found[["slope_pct_per_day", "verdict"]].round(1).values.tolist()
+        [[2.1, 'worsening']]
+        """
+        from aggrkit.pipeline.trends import FindTrends
+
+        answer, prepared = self._run(self._bare(FindTrends(alpha, adjust)), level, metrics, where, time_range)
+        return Trends._made(answer, _rows_of_group(prepared))
+
+    def differences(
+        self,
+        dimensions: Names = None,
+        metrics: Names = None,
+        where: Where = None,
+        time_range: Sequence[Any] | None = None,
+        alpha: float = 0.05,
+        adjust: Adjustment | None = "fdr_bh",
+    ) -> Differences:
+        """Say by what the metrics differ, and by how much.
+
+        Parameters
+        ----------
+        dimensions : str or list of str, optional
+            Which columns; by default models, hardware, workers, task types, conditions and versions. Those with fewer
+            than 2 or more than 200 values are left out, and named in ``meta["skipped"]``.
+        metrics, where, time_range
+            As in `stats`.
+        alpha : float, optional
+            Level of the adjusted p-values.
+        adjust : {"fdr_bh", "fdr_by", "holm", "bonferroni", "none"} or None, optional
+            How p-values are adjusted over the whole table.
+
+        Returns
+        -------
+        Differences
+            ``dimension, metric, unit, n, groups, effect_size, magnitude, pvalue, pvalue_adjusted, significant, best,
+            worst, lowest, highest, spread_pct, adjusted_for``. `n` is the number of runs of each value of the
+            dimension, or of observations where there are no run ids and for pass/fail metrics. `lowest` and `highest`
+            are the values of the dimension with the lowest and highest level; `best` and `worst` the same, where the
+            better direction is known. `spread_pct` says how far the highest is above the lowest: in percent, and in
+            percentage points for pass/fail metrics. A constant metric has no difference: NaN, with the reason in
+            ``meta["undefined"]``.
+
+        Raises
+        ------
+        SchemaError
+            If no column describes the observations.
+        UnknownNameError
+            If there is no such column; or as in `stats`.
+
+        Notes
+        -----
+        Like is compared with like: models, hardware, task types and conditions are held fixed one after the other, as
+        long as half of the values stay beside one of another group; `adjusted_for` names them. Values are taken
+        relative to the median of their cell, as ratios where all are positive, and ranked; the test is Kruskal and
+        Wallis's, with the variance that ranks have within cells. Where there are run ids, the unit is the median of a
+        run. Levels are fitted to the medians of each cell's groups. The effect size is epsilon squared ("small" from
+        .01, "medium" from .06, "large" from .14). Pass/fail metrics: chi-squared, within cells that of Cochran,
+        Mantel and Haenszel, on single observations, with Cramer's V (.1, .3, .5). What was observed together may
+        differ for another reason than the dimension.
+
+        References
+        ----------
+        Kruskal and Wallis (1952), J. Am. Stat. Assoc. 47, 583-621. Mehra and Sarangi (1967), Ann. Math. Stat. 38,
+        90-107. Landis, Heyman and Koch (1978), Int. Stat. Rev. 46, 237-254. Tomczak and Tomczak (2014), Trends in Sport
+        Sciences 21, 19-25.
+
+        Examples
+        --------
+        >>> import pandas as pd, aggrkit
+        >>> df = pd.DataFrame({"worker": list("aaaaabbbbb"), "latency_ms": [10, 11, 12, 10, 11, 13, 14, 13, 15, 14.0]})
+        >>> found = df.aggr.differences()
+        >>> found[["dimension", "metric", "best", "worst", "significant"]].values.tolist()
+        [['worker', 'latency_ms', 'a', 'b', True]]
+        """
+        from aggrkit.pipeline.differences import FindDifferences
+
+        names = None if dimensions is None else names_of(dimensions, "dimensions are a name or a list of names")
+        stage = FindDifferences(names, alpha, adjust)
+        answer, prepared = self._run(self._bare(stage), (), metrics, where, time_range)
+        return Differences._made(answer, _rows_of_group(prepared))
 
     def _pipeline(self) -> Pipeline:
         from aggrkit.pipeline.pipeline import Pipeline

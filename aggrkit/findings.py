@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 
     from aggrkit.model.answer import Answer, RowsReport
 
-__all__ = ["Anomalies", "Comparison", "Correlations", "Distributions", "Finding", "Proportions", "Stats"]
+__all__ = [
+    "Anomalies",
+    "Comparison",
+    "Correlations",
+    "Differences",
+    "Distributions",
+    "Finding",
+    "Proportions",
+    "Stats",
+    "Trends",
+]
 
 _SHOWN = 20
 _MANY = 5
@@ -362,6 +372,86 @@ class Correlations(Finding):
         return lines
 
 
+class Trends(Finding):
+    """The drift of metrics over time, a row per group and metric."""
+
+    _name = "trends"
+
+    def _sentences(self) -> list[str]:
+        meta = self.meta
+        if not len(self):
+            return ["No trends."]
+        counts = self["verdict"].value_counts()
+        told = ", ".join(
+            f"{counts[verdict]} {verdict.replace('_', ' ')}"
+            for verdict in self["verdict"].cat.categories
+            if counts.get(verdict)
+        )
+        lines = [f"{_count(len(self), 'line')} over time: {told}."]
+        for verdict, words in (("worsening", "Worsens"), ("trending", "Moves"), ("improving", "Improves")):
+            some = self[self["verdict"] == verdict]
+            if len(some):
+                size = some["slope_pct_per_day"].abs().fillna(-1).to_numpy()
+                lines.append(f"{words} fastest: {_slope(self, some.iloc[int(size.argmax())])}.")
+        few = int(counts.get("too_few", 0))
+        if few:
+            lines.append(
+                f"{_count(few, 'line')} not judged: fewer than 4 distinct times at which like can be compared."
+            )
+        if meta["untimed"]:
+            lines.append(f"{_count(meta['untimed'], 'observation')} without a time left out.")
+        if meta["binned"]:
+            lines.append(f"{_count(meta['binned'], 'line')} by bins of time: too many values, or passes and failures.")
+        lines.append(
+            f"Compared like with like on {_some(meta['adjusted_for'])}: each value is taken relative to its like."
+            if meta["adjusted_for"]
+            else "Nothing to hold fixed: a change of what is run would look like a trend."
+        )
+        lines.append(
+            f"The unit is the {meta['unit']}; units were taken as independent, "
+            "and where neighbours go together alarms are more frequent."
+        )
+        lines.append(
+            f"Alpha {meta['alpha']:g}, p-values adjusted by {meta['adjust']!r} "
+            f"over {len(self._known().frames[self._name])} lines."
+        )
+        return lines
+
+
+class Differences(Finding):
+    """How metrics differ by what describes the observations, a row per describing column and metric."""
+
+    _name = "differences"
+
+    def _sentences(self) -> list[str]:
+        meta = self.meta
+        significant = self[self["significant"]]
+        tested = int(self["pvalue"].notna().sum())
+        lines = [
+            f"{len(significant)} of {tested} differences significant after adjustment."
+            if tested
+            else "No difference could be tested."
+        ]
+        sized = significant.sort_values("effect_size", ascending=False, kind="stable")
+        lines += [f"{_difference(line)}." for _, line in sized.head(3).iterrows()]
+        if len(significant) and (significant["adjusted_for"] == "nothing").any():
+            lines.append("Where nothing was held fixed, the difference may be one of something else.")
+        for name, why in list(meta["undefined"].items())[:3]:
+            lines.append(f"{name}: not tested, {why}.")
+        if meta["skipped"]:
+            lines.append("Left out: " + "; ".join(f"{name} ({why})" for name, why in meta["skipped"].items()) + ".")
+        if meta["counted"] == "observations":
+            lines.append(
+                "No run ids: observations were taken as independent; "
+                "if several come from one run, alarms are too frequent."
+            )
+        lines.append(
+            f"Alpha {meta['alpha']:g}, p-values adjusted by {meta['adjust']!r} "
+            f"over {len(self._known().frames[self._name])} lines."
+        )
+        return lines
+
+
 class _Origin:
     """The way back to the observations; it stays behind when a frame is pickled."""
 
@@ -425,6 +515,28 @@ def _change(finding: Finding, line: pd.Series[Any]) -> str:
         return f"{name}, from {_number(line['baseline'])} to {_number(line['current'])}"
     unit = "points" if line["unit"] == "proportion" else "%"
     return f"{name}, {line['change_pct']:+,.1f} {unit} ({line['ci_lower']:+,.1f} to {line['ci_upper']:+,.1f})"
+
+
+def _slope(finding: Finding, line: pd.Series[Any]) -> str:
+    name = f"{line['metric']} of {_line_name(finding, line)}"
+    span = f"from {line['start']:%Y-%m-%d} to {line['end']:%Y-%m-%d}"
+    if pd.isna(line["slope_pct_per_day"]):
+        return f"{name}, {_number(line['slope_per_day'])} {line['unit']} per day, {span}"
+    unit = "points" if line["unit"] == "proportion" else "%"
+    return (
+        f"{name}, {line['slope_pct_per_day']:+,.3g} {unit} per day "
+        f"({line['ci_lower']:+,.3g} to {line['ci_upper']:+,.3g}), {span}"
+    )
+
+
+def _difference(line: pd.Series[Any]) -> str:
+    said = f"{line['metric']} by {line['dimension']}: {line['magnitude']} effect"
+    unit = "points" if line["unit"] == "proportion" else "%"
+    known = not pd.isna(line["best"])
+    first, second = ("best", "worst") if known else ("lowest", "highest")
+    apart = "" if pd.isna(line["spread_pct"]) else f", {line['spread_pct']:,.3g} {unit} apart"
+    fixed = "" if line["adjusted_for"] == "nothing" else f", with {line['adjusted_for']} held fixed"
+    return f"{said}, {first} {line[first]}, {second} {line[second]}{apart}{fixed}"
 
 
 def _unit_of(design: str) -> str:

@@ -37,6 +37,10 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "correlations": ("metric1", "metric2", "method", "correlation", "pvalue", "pvalue_adjusted", "n", "strength")
     + ("direction", "significant", "reversed_within_groups"),
+    "trends": ("metric", "unit", "n", "start", "end", "slope_per_day", "slope_pct_per_day", "ci_lower", "ci_upper")
+    + ("tau", "pvalue", "pvalue_adjusted", "verdict"),
+    "differences": ("dimension", "metric", "unit", "n", "groups", "effect_size", "magnitude", "pvalue")
+    + ("pvalue_adjusted", "significant", "best", "worst", "lowest", "highest", "spread_pct", "adjusted_for"),
 }
 """The fixed columns of each frame; the columns of the level come before them."""
 
