@@ -207,7 +207,7 @@ def test_little_and_odd_values() -> None:
 @pytest.mark.parametrize("kind", ["flat", "small cells", "large cells", "runs of all", "runs of some"])
 def test_clean_data_rarely_differ(kind: str) -> None:
     rng = np.random.default_rng(7)
-    repetitions, metrics = 4, 250
+    repetitions, metrics = 8, 75
     pvalues = []
     for _ in range(repetitions):
         run = None
