@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import ibis
     from ibis.backends.duckdb import Backend
 
-__all__ = ["observations_of", "records", "records_of_all"]
+__all__ = ["as_limit", "observations_of", "records", "records_of_all"]
 
 _ROLES: Final = {
     Role.RESULT_ID: "result_id",

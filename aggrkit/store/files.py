@@ -164,9 +164,10 @@ def _version(connection: duckdb.DuckDBPyConnection, path: str, *, read_only: boo
     """Return the version of a store, 0 for an empty file; refuse all else."""
     with reading(path):
         rows = connection.execute("SELECT table_name FROM duckdb_tables() WHERE NOT internal").fetchall()
-        rows += connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+        ours = (META,) in rows and list(columns_of(connection, META)) == ["key", "value"]
+        if not ours:
+            rows += connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
         tables = sorted(str(name) for (name,) in rows)
-        ours = list(columns_of(connection, META)) == ["key", "value"]
         said = meta_value(connection, "schema_version") if ours else None
         writer = meta_value(connection, "aggrkit_version") if ours else None
     if not tables and not read_only:

@@ -103,9 +103,11 @@ def _stored(connection: duckdb.DuckDBPyConnection, result_type: str, table: str,
     if new:
         names = ", ".join(identifier(name) for name in staged.columns)
         comma = ", " if names else ""
-        rows = f"{STAGED} s JOIN {_FRESH} f ON s.{identifier(ROW)} = f.row"
+        rows, key = f"{STAGED} s JOIN {_FRESH} f ON s.{identifier(ROW)} = f.row", "f.key"
+        if new == staged.rows and not staged.untold:
+            rows, key = f"{STAGED} s", f"s.{KEY}"
         values = ", ".join(f"s.{identifier(name)}" for name in staged.columns)
-        connection.execute(f"INSERT INTO {table} ({names}{comma}{KEY}) SELECT {values}{comma}f.key FROM {rows}")
+        connection.execute(f"INSERT INTO {table} ({names}{comma}{KEY}) SELECT {values}{comma}{key} FROM {rows}")
         _note_nouns(connection, staged.columns, rows)
         set_filled(connection, table, [*filled_columns(connection, table), *staged.columns])
     connection.execute(f"DROP TABLE {_FRESH}")

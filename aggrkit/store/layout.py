@@ -70,12 +70,8 @@ def identifier(name: str) -> str:
 
 
 def columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
-    """Return the columns of a table with their types, in order; empty where there is no such table."""
-    query = (
-        "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ? AND schema_name = 'main'"
-        " AND database_name = current_database() ORDER BY column_index"
-    )
-    return dict(connection.execute(query, [table]).fetchall())
+    """Return the columns of a table with their types, in order."""
+    return dict(connection.execute("SELECT name, type FROM pragma_table_info(?) ORDER BY cid", [table]).fetchall())
 
 
 def meta_value(connection: duckdb.DuckDBPyConnection, key: str) -> str | None:

@@ -136,8 +136,12 @@ class BenchmarkDBManager:
         parts = by_result_type(results, result_type)
         if not parts:
             return Ingested(result_type or "")
-        with self._changing(ibis=True) as (backend, connection):
-            return ingest_parts(backend, connection, parts)
+        with self._changing(ibis=True, counts=False) as (backend, connection):
+            done = ingest_parts(backend, connection, parts)
+        if done.rows_new:
+            with self._state.lock:
+                self._state.version += 1
+        return done
 
     def add_model(self, model_id: str, **info: Any) -> None:
         """Add a model, or what else is known of it: name, family, modality, parameters_million, and anything else."""

@@ -223,9 +223,12 @@ def _key(targets: Sequence[_Target]) -> str:
     terms = []
     for target in sorted(targets, key=lambda t: t.name.casefold()):
         folded = target.name.casefold()
-        label = f"{len(folded)}:{folded}=".replace("'", "''")
-        text = f"CAST({identifier(target.name)} AS VARCHAR)"
-        terms.append(f"'{label}' || length({text}) || ':' || {text}")
+        label = f";{len(folded)}:{folded}=".replace("'", "''")
+        name = identifier(target.name)
+        terms.append(f"CASE WHEN {name} IS NOT NULL THEN '{label}' END")  # what is null leaves no trace
+        if target.dtype == "VARCHAR":  # numbers and times can't hold what ends them
+            terms.append(f"length({name}), CASE WHEN {name} IS NOT NULL THEN ':' END")
+        terms.append(f"CAST({name} AS VARCHAR)")
     content = f"md5(concat({', '.join(terms)}))"
     if any(target.name == "result_id" for target in targets):
         return f"CASE WHEN result_id IS NOT NULL THEN 'id:' || result_id ELSE {content} END"

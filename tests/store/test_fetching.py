@@ -310,6 +310,7 @@ def test_the_version_of_the_data(tmp_path):
         seen.append(one.data_version)
         assert len(set(seen)) == 3
         one.get_performance_results()
+        one.ingest([{"id": 1, "latency": 1.0}])
         one.store_aggregates(pd.DataFrame({"metric": ["x"], "n": [1]}))
         with pytest.raises(SchemaError):
             one.ingest([{"nothing": 1}])
