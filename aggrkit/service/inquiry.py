@@ -16,7 +16,7 @@ from aggrkit.findings import Anomalies, Comparison, Correlations
 from aggrkit.model.answer import Answer
 from aggrkit.model.metric import NORMALIZED
 from aggrkit.model.schema import Role
-from aggrkit.model.selection import Selection, TimeRange
+from aggrkit.model.selection import LEVELS, Selection, TimeRange
 from aggrkit.pipeline.aggregate import Moments, Percentiles, aggregate, distributions, proportions
 from aggrkit.pipeline.anomalies import DetectAnomalies
 from aggrkit.pipeline.beside import beside
@@ -79,7 +79,7 @@ class Inquiry:
         if self.config["normalize_metrics"]:
             selection = replace(selection, metrics=_with_normalised(observations, selection))
         stages = self._stages(self.context)
-        return settled(Pipeline(preprocess=stages).prepare(observations, selection))
+        return settled(self._grouped(Pipeline(preprocess=stages).prepare(observations, selection)))
 
     @cached_property
     def measured(self) -> Prepared:
@@ -208,7 +208,14 @@ class Inquiry:
             and {"platform", "browser"} <= names
         ):
             return ("platform", "browser")
-        return self.selection.level
+        roles = LEVELS.get(str(self.selection.level), ())
+        return self.selection.level if not roles or any(map(observations.schema.role, roles)) else ()
+
+    def _grouped(self, prepared: Prepared) -> Prepared:
+        """Return the rows in one group "unknown", where nothing says what they are grouped by."""
+        if prepared.groups or not self.selection.columns:
+            return prepared
+        return replace(prepared, groups=MappingProxyType(dict.fromkeys(self.selection.columns)))
 
     def _with_families(self, observations: Observations) -> Observations:
         """Call each model by its family, where that is asked for and known."""
@@ -259,7 +266,7 @@ class Inquiry:
         scratch = {**self.context, "metadata": {}}
         stages = tuple(stage for stage in self._stages(scratch) if not isinstance(stage, Normalise))
         try:
-            prepared = settled(Pipeline(preprocess=stages).prepare(observations, selection))
+            prepared = settled(self._grouped(Pipeline(preprocess=stages).prepare(observations, selection)))
         except EmptySelectionError as error:
             self.notes.append(f"no history {window}: {error}")
             return None

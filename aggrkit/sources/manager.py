@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ibis.backends.duckdb import Backend
 
-__all__ = ["FETCHES", "fetch_info", "fetch_results", "history_within", "results_observations"]
+__all__ = ["FETCHES", "fetch_info", "fetch_results", "history_of", "history_within", "results_observations"]
 
 FETCHES: Final = {
     "performance": "get_performance_results",
@@ -79,6 +79,33 @@ def fetch_info(manager: Any, kind: str, names: Iterable[str]) -> dict[str, dict[
         if isinstance(info, Mapping) and info:
             found[name] = {str(key): value for key, value in info.items()}
     return found
+
+
+def history_of(manager: Any, days: float) -> list[dict[str, Any]]:
+    """Ask a manager for all its results, once, and return those of the latest days before the newest.
+
+    Parameters
+    ----------
+    manager : object
+        Has the method ``get_test_results() -> list of dict``.
+    days : float
+        How far back; results without a time are kept.
+    """
+    fetch = _method(manager, "get_test_results")
+    try:
+        found = fetch()
+    except Exception as error:
+        raise SourceError(f"the manager's get_test_results failed: {type(error).__name__}: {error}") from error
+    records = as_frame([] if found is None else found, spread=False)
+    if not len(records):
+        return []
+    rows = [{k: v for k, v in row.items() if v is not None and v == v} for row in records.to_dict("records")]
+    name = _time_column(records)
+    if name is None:
+        return rows
+    times = moments(records[name])
+    kept = times.isna() | times.ge(times.max() - pd.Timedelta(days, "D"))
+    return [row for row, keep in zip(rows, kept.tolist(), strict=True) if keep]
 
 
 def results_observations(

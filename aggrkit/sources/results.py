@@ -28,7 +28,7 @@ IDENTIFIERS: Final[dict[Role, str]] = {
 _NESTED: Final = ("metrics", "result", "results", "parameters", "config", "environment", "details")
 
 
-def as_frame(results: object) -> pd.DataFrame:
+def as_frame(results: object, *, spread: bool = True) -> pd.DataFrame:
     """Return results as a frame, a row each.
 
     Parameters
@@ -36,6 +36,8 @@ def as_frame(results: object) -> pd.DataFrame:
     results : pandas.DataFrame or iterable of mappings
         Results; dictionaries within one (under "metrics", "parameters", ...) are spread out, keys that some results
         lack are missing there.
+    spread : bool, optional
+        Whether they are spread out.
 
     Returns
     -------
@@ -55,7 +57,7 @@ def as_frame(results: object) -> pd.DataFrame:
     for place, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise SchemaError(f"a result is a dictionary; result {place} is {quoted(row)}")
-    nested = [name for name in _NESTED if any(isinstance(row.get(name), Mapping) for row in rows)]
+    nested = [name for name in _NESTED if spread and any(isinstance(row.get(name), Mapping) for row in rows)]
     return pd.DataFrame([_spread(row, nested) for row in rows] if nested else rows)
 
 
