@@ -38,6 +38,7 @@ __all__ = [
     "Aggregator",
     "Counts",
     "Custom",
+    "Means",
     "Moments",
     "Percentiles",
     "aggregate",
@@ -89,6 +90,17 @@ class Moments:
         if not metric.is_proportion:
             found |= {"std": values.std(how="sample"), "min": values.min(), "max": values.max()}
         return found
+
+
+@dataclass(frozen=True)
+class Means:
+    """Count and mean of what is not missing."""
+
+    name: str = "means"
+
+    def expressions(self, values: ibis.Column, metric: Metric) -> Mapping[str | tuple[str, ...], ibis.Scalar]:
+        """Return n and mean."""
+        return {"n": values.count(), "mean": mean(values)}
 
 
 @dataclass(frozen=True)

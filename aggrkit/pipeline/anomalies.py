@@ -95,6 +95,8 @@ class DetectAnomalies:
         metrics = [metric for metric in prepared.metrics if not metric.is_proportion]
         cells = _Cells.of(prepared, metrics)
         tested = int(sum((cells.n(metric) >= self._fewest).sum() for metric in metrics))
+        if self.method in ("robust", "gesd"):
+            cells.measure_middles(metrics)
         if self.method == "robust":
             cells.measure_spread(metrics)
         flagged = [self._flag(cells, metric, max(tested, 1)) for metric in metrics]
@@ -297,30 +299,42 @@ class _Cells:
         """Return the scale on which the clean values of a metric look symmetric."""
         key = f"scale of {metric.name}"
         if key not in self.memo:
-            smallest = self.of_metric(metric, "min")
-            positive = bool((smallest[np.isfinite(smallest)] > 0).all())
-            low, middle, high = (
-                self._without_far_out(metric) if positive else (self.of_metric(metric, name) for name in _MIDDLE)
-            )
-            self.memo[key] = choose_scale(low, middle, high, self.n(metric), positive)
+            low, middle, high = self.memo[f"middles of {metric.name}"]
+            self.memo[key] = choose_scale(low, middle, high, self.n(metric), self._positive(metric))
         return str(self.memo[key])
 
-    def _without_far_out(self, metric: Metric) -> list[Floats]:
-        """Return the percentiles that tell the scale, without outliers; they cost a scan only where there are any."""
-        lower, upper = far_out(*(self.of_metric(metric, name) for name in ("q1", "p50", "q3")))
-        percentiles = [self.of_metric(metric, name).copy() for name in _MIDDLE]
-        small = self.n(metric) < _FEWEST_TRIMMED
-        lower, upper = np.where(small, -np.inf, lower), np.where(small, np.inf, upper)
-        if not ((self.of_metric(metric, "min") < lower) | (self.of_metric(metric, "max") > upper)).any():
-            return percentiles
-        joined = self._beside({"lower": lower, "upper": upper})
-        values = joined[self.prepared.field(metric)]
-        inside = ibis.cases((values.between(joined["__lower"], joined["__upper"]), values))
-        levels = quantiles(inside, [_QUANTILES[name] for name in _MIDDLE])
-        found = fetch(joined.group_by(cell=joined["__cell"]).aggregate(q=levels), self.prepared.label)
-        for place, column in enumerate(percentiles):
-            column[found["cell"].to_numpy()] = pa.compute.list_element(found["q"], place).to_numpy()
-        return percentiles
+    def _positive(self, metric: Metric) -> bool:
+        smallest = self.of_metric(metric, "min")
+        return bool((smallest[np.isfinite(smallest)] > 0).all())
+
+    def measure_middles(self, metrics: Sequence[Metric]) -> None:
+        """Find the percentiles that tell the scale of each metric; outliers left out, in one scan if there are any."""
+        cuts: dict[str, Any] = {}
+        trimmed = []
+        for place, metric in enumerate(metrics):
+            middles = [self.of_metric(metric, name).copy() for name in _MIDDLE]
+            self.memo[f"middles of {metric.name}"] = middles
+            if not self._positive(metric):
+                continue
+            lower, upper = far_out(*(self.of_metric(metric, name) for name in ("q1", "p50", "q3")))
+            small = self.n(metric) < _FEWEST_TRIMMED
+            lower, upper = np.where(small, -np.inf, lower), np.where(small, np.inf, upper)
+            if ((self.of_metric(metric, "min") < lower) | (self.of_metric(metric, "max") > upper)).any():
+                trimmed.append((place, metric))
+                cuts |= {f"lower{place}": lower, f"upper{place}": upper}
+        if not trimmed:
+            return
+        joined = self._beside(cuts)
+        levels: dict[str, ibis.Value] = {}
+        for place, metric in trimmed:
+            values = joined[self.prepared.field(metric)]
+            inside = ibis.cases((values.between(joined[f"__lower{place}"], joined[f"__upper{place}"]), values))
+            levels[f"q{place}"] = quantiles(inside, [_QUANTILES[name] for name in _MIDDLE])
+        found = fetch(joined.group_by(cell=joined["__cell"]).aggregate(**levels), self.prepared.label)
+        cell = found["cell"].to_numpy()
+        for place, metric in trimmed:
+            for rank, column in enumerate(self.memo[f"middles of {metric.name}"]):
+                column[cell] = pa.compute.list_element(found[f"q{place}"], rank).to_numpy()
 
     def scales(self, metric: Metric) -> tuple[str, ...]:
         """Return the scales on which a metric is scored."""

@@ -47,9 +47,12 @@ def beside(current: Prepared, history: Prepared, side: str) -> Prepared:
     columns = []
     for place, (mine, other) in enumerate(pairs):
         values = (current.table[mine.field], history.table[other.field])
-        mixed = len({_family(value) for value in values}) > 1
+        families = {_family(value) for value in values}
+        mixed = len(families) > 1
+        wider = {"numeric": "float64", "temporal": "timestamp"}.get(families.pop()) if not mixed else None
+        alike = values[0].type() == values[1].type()
         for part, value in zip(parts, values, strict=True):
-            part[f"c{place}"] = text_of(value) if mixed else value
+            part[f"c{place}"] = text_of(value) if mixed else value if alike or wider is None else value.cast(wider)
         columns.append(replace(mine, field=f"c{place}", kind=Kind.TEXT if mixed else mine.kind, text=False))
     columns.append(Column(side, side, Role.ATTRIBUTE, Kind.TEXT, "tells the sides apart"))
     tables = [

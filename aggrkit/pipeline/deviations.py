@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["two_pass_std"]
 
 _FEW: Final = 200_000
-_LOST: Final = 1e-9
+_LOST: Final = {True: 1e-12, False: 1e-9}
 
 
 def two_pass_std(
@@ -29,8 +29,8 @@ def two_pass_std(
     """Return standard deviations (ddof 1) about the means that a first scan has found.
 
     Engines compute variances by a recurrence in one pass, whose error grows with the mean in standard deviations and
-    the number of values. A second scan about the known means is as exact as numpy. It is made for all metrics of a
-    small table, and else only for those in which more than the tenth digit would be lost.
+    the number of values. A second scan about the known means is as exact as numpy. It is made for the metrics in which
+    more than the twelfth digit would be lost, or in a large table more than the ninth.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def two_pass_std(
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = np.abs(found[centre].to_numpy()) / found[place].to_numpy()
             lost = np.finfo(float).eps * ratio * np.sqrt(rows)
-        if rows.sum() <= _FEW or (lost > _LOST).any():
+        if (lost > _LOST[bool(rows.sum() <= _FEW)]).any():
             chosen[place] = (values, centre)
     if not chosen:
         return {}

@@ -269,7 +269,7 @@ class Duplicates:
                 "duplicates were not looked for: without a time or a result id a repeat can't be told from a duplicate"
             )
             return replace(prepared, notes=(*prepared.notes, note))
-        if identity is None and prepared.observations.unique:
+        if prepared.observations.unique:
             return prepared
         usable = [column for column in table.columns if column != ROW and not column.startswith((_VALID, _AUDIT))]
         rows_out = dict(prepared.rows_out)
@@ -297,8 +297,9 @@ class Normalise:
     def __call__(self, prepared: Prepared) -> Prepared:
         """Return the rows with the normalised metrics that were asked for."""
         wanted = [metric for metric in prepared.metrics if metric.name.startswith(NORMALIZED)]
-        table, schema = prepared.table, prepared.schema
+        schema = prepared.schema
         keys = [column.field for column in _same_test(schema)]
+        sources: dict[str, Metric] = {}
         for metric in wanted:
             source = _source_of(metric, schema)
             if source.sign == 0:
@@ -309,12 +310,18 @@ class Normalise:
                     f"{source.name} can't be normalised, for it isn't known which way is better: "
                     f"df.aggr(metrics={{{source.name!r}: 'lower'}}).",
                 )
-            value = table[_column_of(source, schema).field]
-            reference = value.median().over(group_by=keys)
-            ratio = reference / value.nullif(0.0) if source.sign < 0 else value / reference.nullif(0.0)
-            table = table.mutate(**{metric.name: ibis.ifelse(reference == 0.0, ibis.null("float64"), ratio)})
+            sources[metric.name] = source
+        if not wanted:
+            return prepared
+        table, medians = _beside_medians(prepared.table, keys, [_column_of(m, schema).field for m in sources.values()])
+        ratios: dict[str, ibis.Value] = {}
+        for metric, median in zip(wanted, medians, strict=True):
+            source = sources[metric.name]
+            value, reference = table[_column_of(source, schema).field], table[median].nullif(0.0)
+            ratios[metric.name] = reference / value.nullif(0.0) if source.sign < 0 else value / reference
+        for metric in wanted:
             schema = schema.with_metric(metric, metric.name)
-        return replace(prepared, table=table, schema=schema)
+        return replace(prepared, table=table.mutate(**ratios).drop(*medians), schema=schema)
 
 
 def as_numbers(prepared: Prepared) -> Prepared:
@@ -463,6 +470,20 @@ def _same_test(schema: Schema) -> Sequence[Column]:
         if column.role in (Role.MODEL, Role.TASK_TYPE)
         or (column.role is Role.CONDITION and column.name.casefold() in _HARDWARE_INDEPENDENT)
     ]
+
+
+def _beside_medians(table: ibis.Table, keys: list[str], fields: Sequence[str]) -> tuple[ibis.Table, list[str]]:
+    """Return the rows with the medians of some columns over the rows of the same keys beside them."""
+    names = [f"__median{place}" for place in range(len(fields))]
+    labels = {f"__key{place}": label_of(table[key]) for place, key in enumerate(keys)}
+    keyed = table.mutate(**labels)
+    medians = {name: keyed[field].median() for name, field in zip(names, fields, strict=True)}
+    if not labels:
+        return table.cross_join(keyed.aggregate(**medians)), names
+    references = keyed.group_by(list(labels)).aggregate(**medians).rename({f"{name}_of": name for name in labels})
+    same = [keyed[name].identical_to(references[f"{name}_of"]) for name in labels]
+    joined = keyed.left_join(references, same)
+    return joined.drop(*labels, *(f"{name}_of" for name in labels)), names
 
 
 def _moved(schema: Schema, metric: Metric, target: str) -> Schema:

@@ -17,7 +17,7 @@ from aggrkit.model.answer import Answer
 from aggrkit.model.metric import NORMALIZED
 from aggrkit.model.schema import Role
 from aggrkit.model.selection import LEVELS, Selection, TimeRange
-from aggrkit.pipeline.aggregate import Moments, Percentiles, aggregate, distributions, proportions
+from aggrkit.pipeline.aggregate import Means, Moments, Percentiles, aggregate, distributions, proportions
 from aggrkit.pipeline.anomalies import DetectAnomalies
 from aggrkit.pipeline.beside import beside
 from aggrkit.pipeline.comparison import Compare
@@ -266,11 +266,11 @@ class Inquiry:
         scratch = {**self.context, "metadata": {}}
         stages = tuple(stage for stage in self._stages(scratch) if not isinstance(stage, Normalise))
         try:
-            prepared = settled(self._grouped(Pipeline(preprocess=stages).prepare(observations, selection)))
+            prepared = self._grouped(Pipeline(preprocess=stages).prepare(observations, selection))
         except EmptySelectionError as error:
             self.notes.append(f"no history {window}: {error}")
             return None
-        if not fetch(prepared.table.limit(1), prepared.label).num_rows:
+        if not fetch(prepared.selected.limit(1), prepared.label).num_rows:
             self.notes.append(f"no history {window}")
             return None
         return self._of_busiest_workers(prepared)
@@ -347,7 +347,7 @@ def _plain_means(both: Prepared) -> pd.DataFrame:
     """Return the plain means of both sides, a row per group and metric."""
     column = both.schema.column(_SIDE)
     sided = replace(both, groups=MappingProxyType({**both.groups, _SIDE: column}))
-    frame, _ = aggregate(sided, [Moments()])
+    frame, _ = aggregate(sided, [Means()])
     keys = [*both.groups, "metric"]
     wide = frame.set_index([*keys, _SIDE])["mean"].unstack(_SIDE)
     return wide.reindex(columns=["historical", "current"]).reset_index()
