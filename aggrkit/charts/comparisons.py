@@ -1,0 +1,218 @@
+"""Current against baseline: a forest plot and a volcano plot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from aggrkit.charts.forest import Forest, limits
+from aggrkit.charts.parts import (
+    MOST_LINES,
+    amount,
+    count,
+    data,
+    finished,
+    fixed_part,
+    labels,
+    left_out,
+    looks,
+    nothing,
+    number,
+    numbers,
+    require,
+    signed,
+)
+from aggrkit.charts.theme import GREY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["compare_chart", "volcano_chart"]
+
+_ORDER: Final = ("regressed", "changed", "improved", "undecided", "equivalent", "no_data")
+_NEEDED: Final = ("metric", "unit", "baseline", "current", "change_pct", "ci_lower", "ci_upper", "verdict")
+_MOST_POINTS: Final = 150
+_SMALLEST_P: Final = 1e-50
+
+
+def compare_chart(compare: pd.DataFrame, groups: Sequence[str] = (), *, margin: float = 0.02) -> alt.LayerChart:
+    """Return a forest plot: the change of each line with its interval, its verdict, and the margin that doesn't matter.
+
+    Parameters
+    ----------
+    compare : pandas.DataFrame
+        The frame "compare" (see `aggrkit.model.answer.COLUMNS`).
+    groups : sequence of str, optional
+        Names of the group columns.
+    margin : float, optional
+        The share of change that doesn't matter, drawn as a band.
+
+    Returns
+    -------
+    altair.LayerChart
+        At most 40 lines, decided ones first.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from aggrkit.charts import compare_chart
+    >>> line = {"model": "bert", "metric": "latency_ms", "unit": "ms", "baseline": 10.0, "current": 11.0}
+    >>> line |= {"change_pct": 10.0, "ci_lower": 8.0, "ci_upper": 12.0, "verdict": "regressed"}
+    >>> compare_chart(pd.DataFrame([line]), ["model"]).description
+    'Change against the baseline of 1 line: 1 regressed; largest is bert, +10 % (+8 to +12).'
+    """
+    title = "Change against the baseline"
+    require(compare, [*groups, *_NEEDED])
+    told, without = _told(compare)
+    if not len(told):
+        return nothing(title, f"no line has data on both sides to compare ({count(without, 'line')} without).")
+    told["order"] = told["verdict"].map({name: place for place, name in enumerate(_ORDER)}).fillna(len(_ORDER))
+    told["size"] = -told["change"].abs()
+    told = told.sort_values(["order", "size"], kind="stable")
+    shown = told.head(MOST_LINES)
+    names = labels(shown, groups, metric=True)
+    points = shown["unit"].eq("proportion")
+    suffix = "% or points" if points.any() and not points.all() else "points" if points.all() else "%"
+    plot = Forest(
+        names=names,
+        x=shown["change"],
+        low=shown["low"],
+        high=shown["high"],
+        verdicts=list(shown["verdict"]),
+        said=[_said(line) for _, line in shown.iterrows()],
+        tips={
+            "metric": list(shown["metric"]),
+            "baseline": [amount(v, u) for v, u in zip(numbers(shown, "baseline"), shown["unit"], strict=True)],
+            "current": [amount(v, u) for v, u in zip(numbers(shown, "current"), shown["unit"], strict=True)],
+            **({"note": list(shown["note"])} if "note" in shown and len(shown) <= MOST_LINES // 2 else {}),
+        },
+        title=f"change ({suffix})",
+        domain=limits(shown["change"], shown["low"], shown["high"], 150 * margin),
+        band=100 * margin,
+    )
+    place = int(told["size"].to_numpy().argmin()) if told["order"].iloc[0] > 2 else 0
+    every = labels(told, groups, metric=True)
+    subtitle = [
+        "; ".join(
+            part for part in (fixed_part(shown, [*groups, "metric"]), f"band: within {100 * margin:g} %") if part
+        ),
+        plot.cut(),
+        left_out(len(told) - len(shown)),
+        f"{count(without, 'line')} without data on both sides" if without else "",
+    ]
+    return finished(
+        plot.layers(),
+        values=plot.values(),
+        title=title,
+        subtitle=subtitle,
+        description=f"{title} of {count(len(told), 'line')}: {_counted(told)}; "
+        f"largest is {every[place]}, {_said(told.iloc[place])}.",
+    )
+
+
+def volcano_chart(compare: pd.DataFrame, *, margin: float = 0.02, alpha: float = 0.05) -> alt.LayerChart:
+    """Return a volcano plot: how large each change is against how sure it is.
+
+    Parameters
+    ----------
+    compare : pandas.DataFrame
+        The frame "compare".
+    margin : float, optional
+        The share of change that doesn't matter.
+    alpha : float, optional
+        Adjusted p-values below are significant.
+
+    Returns
+    -------
+    altair.LayerChart
+        At most 150 points, the surest ones.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from aggrkit.charts import volcano_chart
+    >>> line = {"model": "bert", "metric": "latency_ms", "unit": "ms", "baseline": 10.0, "current": 11.0}
+    >>> line |= {"change_pct": 10.0, "ci_lower": 8.0, "ci_upper": 12.0, "verdict": "regressed", "pvalue_adjusted": 0.01}
+    >>> volcano_chart(pd.DataFrame([line])).description
+    'Size of 1 change against its certainty: 1 regressed; 1 of 1 has an adjusted p-value below 0.05.'
+    """
+    title = "Size and certainty of changes"
+    require(compare, [*_NEEDED, "pvalue_adjusted"])
+    told, without = _told(compare)
+    told["p"] = numbers(told, "pvalue_adjusted")
+    tested = told[told["p"].notna()].sort_values("p", kind="stable")
+    if not len(tested):
+        return nothing(title, f"no line could be tested ({count(without + len(told), 'line')} without a p-value).")
+    shown = tested.head(_MOST_POINTS)
+    before = list(compare.columns[: compare.columns.get_loc("metric")])
+    sure = -np.log10(np.clip(shown["p"], _SMALLEST_P, 1.0))
+    lowest, highest = limits(shown["change"], shown["change"], shown["change"], 150 * margin, share=0.95)
+    values = data(
+        {
+            "label": labels(shown, before, metric=True),
+            "verdict": shown["verdict"],
+            "x": shown["change"],
+            "y": sure,
+            "p": [number(value) for value in shown["p"]],
+        }
+    )
+    scale = alt.Scale(domain=[lowest, highest], clamp=True, nice=False)
+    x = alt.X("x:Q", scale=scale, axis=alt.Axis(title="change (%; points for pass rates)"))
+    y = alt.Y("y:Q", axis=alt.Axis(title="certainty (-log10 of the adjusted p-value)"), scale=alt.Scale(nice=True))
+    colour, shape = looks(shown["verdict"])
+    tips = [
+        alt.Tooltip("label:N", title="line"),
+        alt.Tooltip("verdict:N"),
+        alt.Tooltip("x:Q", title="change", format="+,.3~f"),
+        alt.Tooltip("p:N", title="adjusted p-value"),
+    ]
+    edges = alt.Chart(data({"x": [-100 * margin, 100 * margin]}))
+    level = alt.Chart(data({"y": [-np.log10(alpha)]}))
+    layers = [
+        edges.mark_rule(color=GREY, strokeDash=[4, 3]).encode(x=x),
+        level.mark_rule(color=GREY, strokeDash=[4, 3]).encode(y=y),
+        alt.Chart(values)
+        .mark_point(filled=True, size=60, opacity=0.8)
+        .encode(x=x, y=y, color=colour, shape=shape, tooltip=tips),
+    ]
+    significant = int((tested["p"] < alpha).sum())
+    cut = bool((shown["p"] < _SMALLEST_P).any())
+    far = int((~shown["change"].between(lowest, highest)).sum())
+    return finished(
+        layers,
+        title=title,
+        subtitle=[
+            f"dashed: margin of {100 * margin:g} % and p = {alpha:g}{'; certainty is cut off at 50' if cut else ''}",
+            f"{count(far, 'change')} beyond the frame, drawn at its edge" if far else "",
+            left_out(len(tested) - len(shown), "the least certain"),
+        ],
+        description=f"Size of {count(len(tested), 'change')} against {'its' if len(tested) == 1 else 'their'} "
+        f"certainty: {_counted(tested)}; {significant} of {len(tested)} {'has' if significant == 1 else 'have'} "
+        f"an adjusted p-value below {alpha:g}.",
+        height=300,
+    )
+
+
+def _told(compare: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Return the lines with a change, numbers made finite, and how many have none."""
+    lines = pd.DataFrame(compare).reset_index(drop=True)
+    lines["change"], lines["low"] = numbers(lines, "change_pct"), numbers(lines, "ci_lower")
+    lines["high"] = numbers(lines, "ci_upper")
+    lines["verdict"] = lines["verdict"].astype(object).where(lines["verdict"].notna(), "no_data").map(str)
+    told = lines[lines["change"].notna()].copy()
+    return told, len(lines) - len(told)
+
+
+def _said(line: pd.Series[float]) -> str:
+    unit = "points" if str(line["unit"]) == "proportion" else "%"
+    said = f"{signed(line['change'])} {unit}"
+    known = pd.notna(line["low"]) and pd.notna(line["high"])
+    return f"{said} ({signed(line['low'])} to {signed(line['high'])})" if known else said
+
+
+def _counted(lines: pd.DataFrame) -> str:
+    found = lines["verdict"].value_counts()
+    return ", ".join(f"{found[name]:,} {name.replace('_', ' ')}" for name in _ORDER if found.get(name))

@@ -1,0 +1,252 @@
+"""What all charts are put together from: clean records, labels, numbers in words, titles."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from aggrkit.charts.theme import GREY_TEXT, LOOKS, PLOT_WIDTH, ROW_HEIGHT
+from aggrkit.errors import SchemaError, UnknownNameError, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "MOST_LINES",
+    "amount",
+    "clean",
+    "count",
+    "data",
+    "finished",
+    "fixed_part",
+    "labels",
+    "left_out",
+    "looks",
+    "nothing",
+    "number",
+    "numbers",
+    "of_metric",
+    "require",
+    "rows_axis",
+    "side_text",
+    "signed",
+    "spans_decades",
+    "with_unit",
+]
+
+MOST_LINES: Final = 40
+_DIGITS: Final = 6
+_LONGEST: Final = 200
+_DECADES: Final = 200
+
+
+def require(frame: pd.DataFrame, columns: Iterable[str]) -> None:
+    """Raise if the frame lacks a column that the chart draws.
+
+    Raises
+    ------
+    SchemaError
+        With the columns that are missing.
+    """
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise SchemaError(f"this chart needs columns that the frame doesn't have: {listed(missing)}")
+
+
+def of_metric(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the lines of one metric.
+
+    Raises
+    ------
+    UnknownNameError
+        If the frame has lines, but none of this metric.
+    """
+    if len(frame) and not (frame["metric"] == metric).any():
+        raise UnknownNameError.of("metric", metric, frame["metric"].dropna().unique())
+    return pd.DataFrame(frame[frame["metric"] == metric])
+
+
+def numbers(frame: pd.DataFrame, name: str) -> pd.Series[float]:
+    """Return a column as numbers: what is missing or infinite is NaN, and so is a column that isn't there."""
+    if name not in frame.columns:
+        return pd.Series(np.nan, index=frame.index, dtype="float64")
+    values = pd.to_numeric(frame[name], errors="coerce").astype("Float64").astype("float64")
+    return values.where(np.isfinite(values))
+
+
+def clean(value: Any) -> Any:
+    """Return a value that JSON can hold; numbers have six digits, times are milliseconds since 1970, UTC."""
+    if value is None or value is pd.NaT or value is pd.NA:
+        return None
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (float, np.floating)):
+        if not math.isfinite(value):
+            return None
+        rounded = float(f"{value:.{_DIGITS}g}")
+        return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+    if isinstance(value, (int, np.integer)):
+        return int(value) if abs(int(value)) < 2**53 else float(value)
+    return str(value)
+
+
+def data(columns: dict[str, Iterable[Any]]) -> alt.InlineData:
+    """Return columns as the records of a chart; missing values are left out of theirs."""
+    lists = [list(values) for values in columns.values()]
+    records = [
+        {name: cleaned for name, value in zip(columns, line, strict=True) if (cleaned := clean(value)) is not None}
+        for line in zip(*lists, strict=True)
+    ]
+    return alt.InlineData(values=records)
+
+
+def labels(frame: pd.DataFrame, groups: Sequence[str], *, metric: bool = False) -> list[str]:
+    """Return a name for each line, from the groups that differ; no two are equal.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        The lines of the chart.
+    groups : sequence of str
+        Names of the group columns.
+    metric : bool, optional
+        Whether the metric belongs to the name where there are several.
+
+    Returns
+    -------
+    list of str
+        A name a line.
+    """
+    names = [*groups, *(["metric"] if metric else [])]
+    differing = [name for name in names if _words(frame[name]).nunique() > 1] or names[:1]
+    columns = [_words(frame[name]) for name in differing]
+    joined = [" · ".join(line) for line in zip(*columns, strict=True)] if columns else ["all"] * len(frame)
+    seen: Counter[str] = Counter()
+    unique = []
+    for whole in joined:
+        name = whole if len(whole) <= _LONGEST else f"{whole[: _LONGEST - 1]}…"
+        seen[name] += 1
+        unique.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return unique
+
+
+def fixed_part(frame: pd.DataFrame, groups: Sequence[str]) -> str:
+    """Return the groups that all lines share, for the subtitle, e.g. "hardware: A100"."""
+    if len(frame) < 2:
+        return ""
+    shared = [name for name in groups if _words(frame[name]).nunique() == 1]
+    shared = shared if len(shared) < len(groups) else shared[1:]
+    return ", ".join(f"{name}: {_words(frame[name]).iloc[0]}" for name in shared)
+
+
+def _words(column: pd.Series[Any]) -> pd.Series[str]:
+    words = column.astype(object).where(column.notna(), "unknown")
+    return words.map(lambda value: f"{value:g}" if isinstance(value, float) else str(value))
+
+
+def number(value: Any) -> str:
+    """Return a number for a reader: four digits, thousands apart; "-" where there is none."""
+    if value is None or pd.isna(value) or not math.isfinite(value):
+        return "-"
+    size = abs(float(value))
+    if size != 0 and (size < 1e-4 or size >= 1e15):
+        return f"{value:.3g}"
+    return f"{value:,.0f}" if size >= 1e4 else f"{value:,.4g}"
+
+
+def signed(value: float) -> str:
+    """Return a change for a reader, with its sign."""
+    if abs(value) < 1e-12:
+        return "0"
+    return f"{value:+,.0f}" if abs(value) >= 100 else f"{value:+,.3g}"
+
+
+def amount(value: Any, unit: str) -> str:
+    """Return a number with its unit."""
+    return f"{number(value)} {unit}".rstrip() if unit not in ("proportion", "score") else number(value)
+
+
+def with_unit(metric: str, unit: Any) -> str:
+    """Return the title of an axis: the metric, and its unit where it is known."""
+    known = isinstance(unit, str) and unit
+    return f"{metric} ({unit})" if known else metric
+
+
+def count(many: int, noun: str) -> str:
+    """Return "1 line", "3 lines"."""
+    return f"{many:,} {noun if many == 1 else noun + 's'}"
+
+
+def left_out(many: int, why: str = "the least telling") -> str:
+    """Return how many lines aren't shown, or nothing."""
+    return f"{count(many, 'more line')} not shown ({why})" if many else ""
+
+
+def spans_decades(values: Iterable[float]) -> bool:
+    """Whether the numbers are positive and so far apart that a log scale is needed."""
+    finite = [value for value in values if math.isfinite(value)]
+    return bool(finite) and min(finite) > 0 and max(finite) / min(finite) >= _DECADES
+
+
+def looks(present: Iterable[str]) -> tuple[alt.Color, alt.Shape]:
+    """Return colour and shape for the column "verdict", with a legend of those that are present."""
+    found = set(present)
+    domain = [name for name in LOOKS if name in found]
+    legend = alt.Legend(title=None, orient="top", symbolSize=90, labelExpr="replace(datum.label, '_', ' ')")
+    colours = alt.Scale(domain=domain, range=[LOOKS[name][0] for name in domain])
+    shapes = alt.Scale(domain=domain, range=[LOOKS[name][1] for name in domain])
+    return (
+        alt.Color("verdict:N", scale=colours, legend=legend),
+        alt.Shape("verdict:N", scale=shapes, legend=legend),
+    )
+
+
+def rows_axis(names: Sequence[str] = ()) -> alt.Y:
+    """Return the axis of the lines, in the order given (by one layer, for all); long names end in an ellipsis."""
+    axis = alt.Axis(title=None, labelLimit=320, ticks=False, domain=False, labelPadding=16, grid=True)
+    return alt.Y("label:N", scale=alt.Scale(domain=list(names)), axis=axis) if names else alt.Y("label:N", axis=axis)
+
+
+def side_text() -> alt.Chart:
+    """Return the layer with the numbers of each line, to the right of the plot, in a grey that is read on any page."""
+    mark = alt.Chart().mark_text(align="left", baseline="middle", color=GREY_TEXT, fontSize=11)
+    drawn: alt.Chart = mark.encode(x=alt.value(PLOT_WIDTH + 18), y=rows_axis(), text="said:N")
+    return drawn
+
+
+def finished(
+    layers: Sequence[alt.Chart],
+    *,
+    title: str,
+    subtitle: Sequence[str],
+    description: str,
+    values: alt.InlineData | None = None,
+    width: int | alt.Step = PLOT_WIDTH,
+    height: int | alt.Step | None = None,
+) -> alt.LayerChart:
+    """Return the layers as one chart, with its title, size and alternative text."""
+    chart: Any = alt.layer(*layers) if values is None else alt.layer(*layers, data=values)
+    lines = [line for line in subtitle if line]
+    head = alt.TitleParams(text=title, subtitle=lines) if lines else alt.TitleParams(text=title)
+    tall = alt.Step(ROW_HEIGHT) if height is None else height
+    made: alt.LayerChart = chart.properties(title=head, description=description, width=width, height=tall)
+    return made
+
+
+def nothing(title: str, words: str) -> alt.LayerChart:
+    """Return a chart that says that there is nothing to show, and why."""
+    text = alt.Chart().mark_text(color=GREY_TEXT, fontSize=13, align="center", baseline="middle")
+    placed = text.encode(x=alt.value(PLOT_WIDTH / 2), y=alt.value(30), text=alt.value(words))
+    return finished(
+        [placed],
+        title=title,
+        subtitle=[],
+        description=f"{title}: {words}",
+        values=data({"none": [0]}),
+        height=60,
+    )

@@ -1,0 +1,94 @@
+"""Pass rates with their intervals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aggrkit.charts.forest import Forest
+from aggrkit.charts.parts import (
+    MOST_LINES,
+    count,
+    finished,
+    fixed_part,
+    labels,
+    left_out,
+    nothing,
+    numbers,
+    of_metric,
+    require,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import altair as alt
+    import pandas as pd
+
+__all__ = ["rates_chart"]
+
+
+def rates_chart(proportions: pd.DataFrame, groups: Sequence[str], metric: str) -> alt.LayerChart:
+    """Return pass rates with their intervals, those that are surely bad first.
+
+    Parameters
+    ----------
+    proportions : pandas.DataFrame
+        The frame "proportions" (see `aggrkit.model.answer.COLUMNS`).
+    groups : sequence of str
+        Names of the group columns.
+    metric : str
+        Which pass/fail metric.
+
+    Returns
+    -------
+    altair.LayerChart
+        At most 40 lines.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from aggrkit.charts import rates_chart
+    >>> line = {"model": "bert", "metric": "passed", "n": 10, "successes": 9, "failures": 1, "rate": 0.9}
+    >>> rates_chart(pd.DataFrame([line | {"ci_lower": 0.6, "ci_upper": 0.98}]), ["model"], "passed").description
+    'passed: 1 of 1 line has failures; surely worst is bert, 90 % of 10 (60 to 98 %).'
+    """
+    title = f"Rates of {metric}"
+    require(proportions, [*groups, "metric", "n", "successes", "failures", "rate", "ci_lower", "ci_upper"])
+    lines = of_metric(proportions, metric).reset_index(drop=True)
+    for name, source in (("share", "rate"), ("low", "ci_lower"), ("high", "ci_upper")):
+        lines[name] = 100 * numbers(lines, source)
+    told = lines[lines["share"].notna()].sort_values(["high", "share"], kind="stable")
+    if not len(told):
+        return nothing(title, "no observation passed or failed.")
+    shown = told.head(MOST_LINES)
+    names = labels(shown, groups)
+    failing = shown["failures"] > 0
+    lowest = float(np.nanmin(np.fmin(shown["low"], shown["share"])))
+    start = 0.0 if lowest < 40 else 10 * np.floor(lowest / 10)
+    plot = Forest(
+        names=names,
+        x=shown["share"],
+        low=shown["low"],
+        high=shown["high"],
+        verdicts=["some failed" if some else "none failed" for some in failing],
+        said=[_said(line) for _, line in shown.iterrows()],
+        tips={"passed": list(shown["successes"]), "failed": list(shown["failures"])},
+        title=f"{metric} (% of results, with interval)",
+        domain=(float(start), 100.0),
+        rule=None,
+    )
+    some = int((told["failures"] > 0).sum())
+    return finished(
+        plot.layers(),
+        values=plot.values(),
+        title=title,
+        subtitle=[fixed_part(shown, groups), left_out(len(told) - len(shown), "the best ones")],
+        description=f"{metric}: {some:,} of {count(len(told), 'line')} {'has' if some == 1 else 'have'} failures; "
+        f"surely worst is {names[0]}, {_said(told.iloc[0])}.",
+    )
+
+
+def _said(line: pd.Series[float]) -> str:
+    return f"{line['share']:.3g} % of {int(line['n']):,} ({line['low']:.3g} to {line['high']:.3g} %)"

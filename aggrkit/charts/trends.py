@@ -1,0 +1,219 @@
+"""Metrics over time: a trend of one series, and the slopes of many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from aggrkit.charts.parts import amount, count, data, finished, looks, nothing, number, numbers, require, with_unit
+from aggrkit.charts.theme import GREY, GREY_TEXT, PALETTE
+from aggrkit.errors import SchemaError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["trend_chart"]
+
+_MOST_POINTS: Final = 240
+_MOST_BAND: Final = 60
+_MOST_ANOMALIES: Final = 60
+_MOST_CHANGES: Final = 20
+_FEWEST_FOR_BAND: Final = 8
+_DAY: Final = 86_400_000.0
+
+
+def trend_chart(
+    units: pd.DataFrame,
+    metric: str,
+    *,
+    unit: str = "",
+    anomalies: pd.DataFrame | None = None,
+    changes: pd.DataFrame | None = None,
+    slope_per_day: float | None = None,
+    subtitle: str = "",
+) -> alt.LayerChart:
+    """Return a metric over time: points, rolling median and band, and what was found in it.
+
+    Parameters
+    ----------
+    units : pandas.DataFrame
+        Columns `time` (or `timestamp`) and `value`, a row for each run or bin of time.
+    metric, unit : str
+        What was measured, for the axis.
+    anomalies : pandas.DataFrame or None, optional
+        `time` (or `timestamp`) and `value`, and `severity` where it is known: drawn by colour and shape.
+    changes : pandas.DataFrame or None, optional
+        `time` (or `timestamp`), and `change_pct` where it is known: drawn as rules.
+    slope_per_day : float or None, optional
+        Theil and Sen's slope; its line goes through the medians of time and value.
+    subtitle : str, optional
+        Which series it is.
+
+    Returns
+    -------
+    altair.LayerChart
+        At most 240 points: those that are lowest and highest in each stretch of time.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from aggrkit.charts import trend_chart
+    >>> runs = pd.DataFrame({"time": pd.to_datetime(["2026-01-01", "2026-01-02"]), "value": [3.0, 5.0]})
+    >>> trend_chart(runs, "latency_ms", unit="ms").description
+    'latency_ms from 2026-01-01 to 2026-01-02: 2 values, median 4 ms.'
+    """
+    title = f"{metric} over time"
+    series = _series(units)
+    if not len(series):
+        return nothing(title, "no value has a time.")
+    y_axis = alt.Axis(title=with_unit(metric, unit))
+    shown = _telling(series, _MOST_POINTS)
+    flagged = _found(anomalies, "severity", _MOST_ANOMALIES)
+    broken = _found(changes, "change_pct", _MOST_CHANGES)
+    layers = [*_band(series, y_axis), _points(shown, y_axis, metric)]
+    if slope_per_day is not None and np.isfinite(slope_per_day):
+        layers.append(_line(series, float(slope_per_day), y_axis))
+    if len(broken):
+        layers += _rules(broken)
+    if len(flagged):
+        layers.append(_diamonds(flagged, y_axis))
+    first, last = (pd.Timestamp(int(value), unit="ms").strftime("%Y-%m-%d") for value in series["t"].iloc[[0, -1]])
+    found = [
+        count(len(flagged), "anomaly").replace("anomalys", "anomalies") if len(flagged) else "",
+        count(len(broken), "change point") if len(broken) else "",
+        f"slope {amount(slope_per_day, unit)} per day" if slope_per_day is not None else "",
+    ]
+    parts = ["line: rolling median, band: p05 to p95"] if len(series) >= _FEWEST_FOR_BAND else []
+    parts += ["dashed: Theil-Sen slope"] if slope_per_day is not None else []
+    parts += ["rules: change points"] if len(broken) else []
+    return finished(
+        layers,
+        title=title,
+        subtitle=[
+            subtitle,
+            "; ".join(parts),
+            f"{count(len(series) - len(shown), 'more point')} not shown (neither lowest nor highest of their stretch)"
+            if len(series) > len(shown)
+            else "",
+        ],
+        description=f"{metric} from {first} to {last}: {count(len(series), 'value')}, median "
+        f"{amount(series['v'].median(), unit)}" + "".join(f", {part}" for part in found if part) + ".",
+        width=560,
+        height=260,
+    )
+
+
+def _series(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return time in milliseconds and value, sorted, without what is missing."""
+    name = "time" if "time" in frame.columns else "timestamp"
+    require(frame, [name, "value"])
+    made = pd.DataFrame({"t": _milliseconds(frame[name]), "v": numbers(frame, "value")})
+    return made.dropna().sort_values("t", kind="stable").reset_index(drop=True)
+
+
+def _milliseconds(column: pd.Series[Any]) -> pd.Series[float]:
+    try:
+        times = pd.to_datetime(column, utc=True)
+    except (TypeError, ValueError) as error:
+        raise SchemaError(f"the times of this chart can't be read: {error}") from error
+    return ((times - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(milliseconds=1)).round()
+
+
+def _telling(series: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Return the lowest and the highest value of each stretch of time, so that a picture of all looks the same."""
+    if len(series) <= most:
+        return series
+    stretch = pd.Series(np.linspace(0, most / 2, len(series), endpoint=False).astype(int))
+    grouped = series["v"].groupby(stretch)
+    return series.loc[np.unique(np.concatenate([grouped.idxmin(), grouped.idxmax()]))]
+
+
+def _found(frame: pd.DataFrame | None, extra: str, most: int) -> pd.DataFrame:
+    """Return the times of what was found, in milliseconds, the first `most` lines of the frame."""
+    if frame is None or not len(frame):
+        return pd.DataFrame({"t": []})
+    name = "time" if "time" in frame.columns else "timestamp"
+    require(frame, [name])
+    made = pd.DataFrame({"t": _milliseconds(frame[name]), "v": numbers(frame, "value")})
+    made[extra] = frame[extra] if extra in frame.columns else None
+    return made[made["t"].notna()].head(most)
+
+
+def _x(field: str = "t") -> alt.X:
+    axis = alt.Axis(title="time (UTC)", format="%Y-%m-%d", labelOverlap=True, tickCount=6)
+    return alt.X(f"{field}:T", scale=alt.Scale(type="utc"), axis=axis)
+
+
+def _y(field: str, axis: alt.Axis) -> alt.Y:
+    return alt.Y(f"{field}:Q", scale=alt.Scale(zero=False), axis=axis)
+
+
+def _points(shown: pd.DataFrame, axis: alt.Axis, metric: str) -> alt.Chart:
+    tips = [alt.Tooltip("t:T", title="time", format="%Y-%m-%d %H:%M"), alt.Tooltip("v:Q", title=metric, format=",.5~g")]
+    points = alt.Chart(data({"t": shown["t"], "v": shown["v"]})).mark_point(
+        filled=True, size=18, color=GREY, opacity=0.7
+    )
+    drawn: alt.Chart = points.encode(x=_x(), y=_y("v", axis), tooltip=tips)
+    return drawn
+
+
+def _band(series: pd.DataFrame, axis: alt.Axis) -> list[alt.Chart]:
+    """Return the rolling median and the band of p05 to p95 around it."""
+    if len(series) < _FEWEST_FOR_BAND:
+        return []
+    window = max(7, len(series) // 15) | 1
+    rolling = series["v"].rolling(window, center=True, min_periods=4)
+    bands = pd.DataFrame(
+        {"t": series["t"], "m": rolling.median(), "a": rolling.quantile(0.05), "b": rolling.quantile(0.95)}
+    )
+    bands = bands.dropna().drop_duplicates("t", keep="last")
+    chosen = np.unique(np.linspace(0, len(bands) - 1, min(len(bands), _MOST_BAND)).round().astype(int))
+    bands = bands.iloc[chosen]
+    base = alt.Chart(data({name: bands[name] for name in bands.columns}))
+    area = base.mark_area(color=PALETTE["sky"], opacity=0.25)
+    line = base.mark_line(color=PALETTE["blue"], strokeWidth=2)
+    return [area.encode(x=_x(), y=_y("a", axis), y2="b"), line.encode(x=_x(), y=_y("m", axis))]
+
+
+def _line(series: pd.DataFrame, slope: float, axis: alt.Axis) -> alt.Chart:
+    ends = series["t"].iloc[[0, -1]]
+    values = series["v"].median() + slope * (ends - series["t"].median()) / _DAY
+    line = alt.Chart(data({"t": ends, "v": values})).mark_line(
+        color=PALETTE["purple"], strokeDash=[7, 4], strokeWidth=2
+    )
+    drawn: alt.Chart = line.encode(x=_x(), y=_y("v", axis))
+    return drawn
+
+
+def _rules(changes: pd.DataFrame) -> list[alt.Chart]:
+    """Return a rule at each change point, with its size in percent above."""
+    sizes = numbers(changes, "change_pct")
+    said = ["" if np.isnan(size) else f"{size:+.3g} %" for size in sizes]
+    base = alt.Chart(data({"t": changes["t"], "said": said}))
+    rule = base.mark_rule(color=PALETTE["vermillion"], strokeWidth=1.5, strokeDash=[3, 2])
+    tips = [alt.Tooltip("t:T", title="change point", format="%Y-%m-%d %H:%M"), alt.Tooltip("said:N", title="change")]
+    text = base.mark_text(color=GREY_TEXT, align="left", dx=3, fontSize=10)
+    return [rule.encode(x=_x(), tooltip=tips), text.encode(x=_x(), y=alt.value(4), text="said:N")]
+
+
+def _diamonds(anomalies: pd.DataFrame, axis: alt.Axis) -> alt.Chart:
+    severity = anomalies["severity"].astype(object)
+    named: Sequence[str] = [str(word) for word in severity.where(severity.notna(), "major")]
+    colour, shape = looks(named)
+    tips = [
+        alt.Tooltip("verdict:N", title="anomaly"),
+        alt.Tooltip("t:T", title="time", format="%Y-%m-%d %H:%M"),
+        alt.Tooltip("said:N", title="value"),
+    ]
+    told: dict[str, Any] = {
+        "t": anomalies["t"],
+        "v": anomalies["v"],
+        "verdict": named,
+        "said": [number(v) for v in anomalies["v"]],
+    }
+    points = alt.Chart(data(told)).mark_point(filled=True, size=85, opacity=1)
+    drawn: alt.Chart = points.encode(x=_x(), y=_y("v", axis), color=colour, shape=shape, tooltip=tips)
+    return drawn

@@ -1,0 +1,69 @@
+"""Charts in a cell, in a file and in a report."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import altair as alt
+import pandas as pd
+import pytest
+
+from aggrkit.charts import compare_chart, mime_bundle, save, static_svg
+from aggrkit.charts.display import specification
+from aggrkit.errors import SourceError, UnknownNameError
+
+
+@pytest.fixture(scope="module")
+def chart():
+    line = {"model": "bert", "metric": "latency_ms", "unit": "ms", "baseline": 10.0, "current": 11.0}
+    line |= {"change_pct": 10.0, "ci_lower": 8.0, "ci_upper": 12.0, "verdict": "regressed"}
+    return compare_chart(pd.DataFrame([line]), ["model"])
+
+
+def test_a_cell_gets_version_5_a_picture_and_words(chart):
+    bundle = mime_bundle(chart)
+    assert list(bundle) == ["application/vnd.vegalite.v5+json", "image/png", "text/plain"]
+    live = bundle["application/vnd.vegalite.v5+json"]
+    assert live["$schema"] == "https://vega.github.io/schema/vega-lite/v5.json"
+    assert live["config"]["background"] == "transparent"
+    json.dumps(live, allow_nan=False)
+    assert bundle["image/png"].startswith(b"\x89PNG")
+    assert bundle["text/plain"] == chart.description
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "html", "json", "PNG"])
+def test_save_writes_each_kind(suffix, chart, tmp_path):
+    path = save(chart, tmp_path / f"chart.{suffix}")
+    content = path.read_bytes()
+    starts = {"png": b"\x89PNG", "svg": b"<svg", "html": b"<!DOCTYPE", "json": b"{"}[suffix.lower()]
+    assert content.strip()[: len(starts)].lower() == starts.lower()
+    assert [inside.name for inside in tmp_path.iterdir()] == [path.name]
+
+
+def test_the_page_needs_no_network(chart, tmp_path):
+    page = save(chart, tmp_path / "chart.html").read_text(encoding="utf-8")
+    assert not re.search(r"<(script|link)[^>]+(src|href)=", page)
+    assert "cdn." not in page
+
+
+def test_other_suffixes_and_missing_folders_are_told(chart, tmp_path):
+    with pytest.raises(UnknownNameError, match=r"'.jpg'.*'.png', '.svg', '.html', '.json'"):
+        save(chart, tmp_path / "chart.jpg")
+    with pytest.raises(UnknownNameError, match="'chart'"):
+        save(chart, "chart")
+    with pytest.raises(SourceError, match="can't be written"):
+        save(chart, tmp_path / "nowhere" / "chart.json")
+
+
+def test_svg_in_a_page_takes_the_colour_of_its_text(chart):
+    drawn = static_svg(chart)
+    assert drawn.startswith("<svg")
+    texts = re.findall(r"<text[^>]*>", drawn)
+    assert texts
+    assert all('fill="currentColor"' in text for text in texts)
+
+
+def test_what_a_chart_configures_itself_holds():
+    own = alt.Chart(alt.InlineData(values=[])).mark_point().configure(background="pink")
+    assert specification(own)["config"]["background"] == "pink"
