@@ -136,9 +136,7 @@ def service_times(rows: int, repeats: int) -> list[tuple[str, str, str, str, str
     frame = results(2 * rows)
     middle = frame["timestamp"].sort_values().iloc[rows]
     asked = (middle.to_pydatetime(), None)
-    records = [
-        {**record, "timestamp": record["timestamp"].to_pydatetime()} for record in frame.to_dict("records")
-    ]
+    records = [{**record, "timestamp": record["timestamp"].to_pydatetime()} for record in frame.to_dict("records")]
     manager = Manager(records)
     current = Manager([record for record in records if record["timestamp"] >= asked[0]])
     with tempfile.TemporaryDirectory() as folder, BenchmarkDBManager(Path(folder) / "results.duckdb") as store:

@@ -99,7 +99,7 @@ def history_of(manager: Any, days: float) -> list[dict[str, Any]]:
     records = as_frame([] if found is None else found, spread=False)
     if not len(records):
         return []
-    rows = [{k: v for k, v in row.items() if v is not None and v == v} for row in records.to_dict("records")]
+    rows = [{str(k): v for k, v in row.items() if v is not None and v == v} for row in records.to_dict("records")]
     name = _time_column(records)
     if name is None:
         return rows

@@ -210,7 +210,9 @@ def test_history_is_fetched_once_and_the_current_fetch_has_no_time_range() -> No
 
 
 def test_model_metadata_comes_with_the_answer_and_what_is_no_mapping_is_left_out() -> None:
-    answer = valid(ResultAggregatorService(manager_of(latencies(60))).aggregate_results("performance", "model_hardware"))
+    answer = valid(
+        ResultAggregatorService(manager_of(latencies(60))).aggregate_results("performance", "model_hardware")
+    )
     assert answer["context"]["model_metadata"]["m03"] == {"name": "Model m03", "family": "transformer"}
     assert answer["context"]["hardware_metadata"] == {}
 
@@ -244,7 +246,10 @@ def test_normalised_metrics_are_above_one_where_better() -> None:
             assert means[0] < means[1] < means[2]
     service = ResultAggregatorService(manager_of(rows))
     service.configure({"normalize_metrics": False})
-    assert not any("normalized" in metric for metric in service.aggregate_results("performance", "hardware")["results"]["basic_statistics"]["slow"])
+    assert not any(
+        "normalized" in metric
+        for metric in service.aggregate_results("performance", "hardware")["results"]["basic_statistics"]["slow"]
+    )
 
 
 def test_duplicates_count_once_and_repeats_stay() -> None:
@@ -334,7 +339,21 @@ def test_exports(tmp_path: Any) -> None:
     assert valid(json.loads(text))["raw_result_count"] == 60
     text = service.export_results("performance", "model", format="csv", file_path=tmp_path / "out.csv")
     frame = pd.read_csv(tmp_path / "out.csv")
-    assert list(frame.columns) == "group metric count mean median min max std p50 p75 p90 p95 p99".split()
+    assert list(frame.columns) == [
+        "group",
+        "metric",
+        "count",
+        "mean",
+        "median",
+        "min",
+        "max",
+        "std",
+        "p50",
+        "p75",
+        "p90",
+        "p95",
+        "p99",
+    ]
     line = frame[(frame["group"] == "m01") & (frame["metric"] == "average_latency_ms")].iloc[0]
     answer = service.aggregate_results("performance", "model")
     assert line["mean"] == answer["results"]["basic_statistics"]["m01"]["average_latency_ms"]["mean"]
