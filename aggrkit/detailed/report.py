@@ -99,8 +99,8 @@ def _sections(content: Mapping[str, Any]) -> list[_Section]:
     sections += [_of_dimension(name, found) for name, found in content["dimensions"].items() if found]
     settings = tuple((name, _cell(value)) for name, value in content["config"].items())
     method = (
-        "Current results are compared with those before, like with like; a verdict needs a change beyond the margin and "
-        "an adjusted p-value below the level. Anomalies are judged against their own model, hardware and conditions."
+        "Current results are compared with those before, like with like; a verdict needs a change beyond the margin "
+        "and an adjusted p-value below the level. Anomalies are judged against their own kind."
     )
     sections.append(_Section("Method", method, _Table(("setting", "value"), settings)))
     return sections

@@ -15,7 +15,7 @@ from aggrkit.pipeline.expressions import text_of
 if TYPE_CHECKING:
     from aggrkit.pipeline.preprocess import Prepared
 
-__all__ = ["beside"]
+__all__ = ["beside", "with_side"]
 
 
 def beside(current: Prepared, history: Prepared, side: str) -> Prepared:
@@ -54,7 +54,6 @@ def beside(current: Prepared, history: Prepared, side: str) -> Prepared:
         for part, value in zip(parts, values, strict=True):
             part[f"c{place}"] = text_of(value) if mixed else value if alike or wider is None else value.cast(wider)
         columns.append(replace(mine, field=f"c{place}", kind=Kind.TEXT if mixed else mine.kind, text=False))
-    columns.append(Column(side, side, Role.ATTRIBUTE, Kind.TEXT, "tells the sides apart"))
     tables = [
         source.table.select(**part, **{side: ibis.literal(label)})
         for source, part, label in zip((current, history), parts, ("current", "historical"), strict=True)
@@ -65,7 +64,7 @@ def beside(current: Prepared, history: Prepared, side: str) -> Prepared:
         name: None if column is None or column.name not in names else schema.column(column.name)
         for name, column in current.groups.items()
     }
-    return replace(
+    both = replace(
         current,
         table=together,
         selected=together,
@@ -74,6 +73,13 @@ def beside(current: Prepared, history: Prepared, side: str) -> Prepared:
         metrics=metrics,
         audits=MappingProxyType({}),
     )
+    return with_side(both, side)
+
+
+def with_side(prepared: Prepared, side: str) -> Prepared:
+    """Return the rows with their column `side` known as one that tells sides apart."""
+    column = Column(side, side, Role.ATTRIBUTE, Kind.TEXT, "tells the sides apart")
+    return replace(prepared, schema=replace(prepared.schema, columns=(*prepared.schema.columns, column)))
 
 
 def _counterpart(mine: Column, schema: Schema) -> Column | None:

@@ -70,12 +70,14 @@ def find_matching(prepared: Prepared, marked: ibis.Table, skip: set[str], versio
     if not columns:
         return Matching((), (), ())
     texts = {f"c{k}": label_of(marked[c.field]).cast("string") for k, c in enumerate(columns)}
-    sizes = fetch(marked.aggregate(**{key: text.nunique() for key, text in texts.items()}), prepared.label)
-    usable = {
-        key: column
-        for key, column in zip(texts, columns, strict=True)
-        if sizes[key][0].as_py() + _some_missing(column) > 1 and sizes[key][0].as_py() <= _MOST_VALUES
-    }
+    usable = dict(zip(texts, columns, strict=True))
+    if not prepared.is_small:
+        sizes = fetch(marked.aggregate(**{key: text.nunique() for key, text in texts.items()}), prepared.label)
+        usable = {
+            key: column
+            for key, column in usable.items()
+            if sizes[key][0].as_py() + _some_missing(column) > 1 and sizes[key][0].as_py() <= _MOST_VALUES
+        }
     if not usable:
         return Matching((), (), ())
     chosen = marked.select(marked[SIDE], **{key: texts[key].fill_null("") for key in usable})
@@ -84,7 +86,7 @@ def find_matching(prepared: Prepared, marked: ibis.Table, skip: set[str], versio
     on, perhaps, differing = [], [], []
     for key, column in usable.items():
         table = counts[counts["column"] == key].pivot_table(index="value", columns=SIDE, values="n", fill_value=0)
-        if len(table) < 2:
+        if not 2 <= len(table) <= _MOST_VALUES:
             continue
         shared = table[(table > 0).all(axis=1)].sum() / table.sum()
         if column.role in _ALWAYS and shared.max() > 0:

@@ -46,6 +46,7 @@ __all__ = [
 UNKNOWN: Final = "unknown"
 _VALID: Final = "__valid"
 _AUDIT: Final = "__audit"
+_SMALL: Final = 500_000
 _EMPTY: Final = "no metric has a value"
 _HARDWARE_INDEPENDENT: Final = frozenset(
     {"batch_size", "precision", "dtype", "test_case", "test_name", "test", "benchmark"}
@@ -83,6 +84,8 @@ class Prepared:
         Reason to single values that were taken out, where that is known already.
     notes : tuple of str
         What else a reader should know.
+    size : int, optional
+        Number of rows, or more than that, where it is known.
     """
 
     table: ibis.Table
@@ -97,6 +100,12 @@ class Prepared:
     rows_out: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     cells_out: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     notes: tuple[str, ...] = ()
+    size: int | None = None
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is known that looking at all values costs less than finding out which to look at."""
+        return self.size is not None and self.size <= _SMALL
 
     def values(self, metric: Metric) -> ibis.Column:
         """Return the values of a metric: numbers, null where missing or invalid."""
@@ -370,8 +379,8 @@ def settled(prepared: Prepared) -> Prepared:
     backend = prepared.table.get_backend()
     name = ibis.util.gen_name("aggrkit_settled")
     with reading(prepared.label):
-        backend.con.execute(f'CREATE TEMP TABLE "{name}" AS {backend.compile(prepared.table)}')
-        return replace(prepared, table=backend.table(name))
+        made = backend.con.execute(f'CREATE TEMP TABLE "{name}" AS {backend.compile(prepared.table)}').fetchone()
+        return replace(prepared, table=backend.table(name), size=made[0])
 
 
 def _audited(prepared: Prepared) -> tuple[int, dict[str, int]]:

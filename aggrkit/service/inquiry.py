@@ -19,7 +19,7 @@ from aggrkit.model.schema import Role
 from aggrkit.model.selection import LEVELS, Selection, TimeRange
 from aggrkit.pipeline.aggregate import Means, Moments, Percentiles, aggregate, distributions, proportions
 from aggrkit.pipeline.anomalies import DetectAnomalies
-from aggrkit.pipeline.beside import beside
+from aggrkit.pipeline.beside import beside, with_side
 from aggrkit.pipeline.comparison import Compare
 from aggrkit.pipeline.correlations import Correlate
 from aggrkit.pipeline.expressions import fetch, label_of
@@ -302,12 +302,10 @@ class Inquiry:
         if first > start:
             return None
         time = measured.table[measured.schema.moment("a comparison").field]
-        latest, before = (
-            replace(measured, table=measured.table.filter(test)) for test in (time > start, time <= start)
-        )
+        side = ibis.cases((time > start, "current"), (time <= start, "historical"))
         days = f"{self.config['comparative_lookback_days']:g} days"
         self.notes.append(f"nothing lies before the results: those of the latest {days} are compared with those before")
-        return settled(beside(latest, before, _SIDE))
+        return with_side(replace(measured, table=measured.table.mutate(**{_SIDE: side})), _SIDE)
 
     def _of_busiest_workers(self, prepared: Prepared) -> Prepared:
         column = prepared.schema.role(Role.WORKER)

@@ -69,8 +69,9 @@ class StoreSession:
         return self._observations
 
     def history(self, selection: Selection, window: TimeRange) -> tuple[Observations, str] | None:
-        """Return the same observations: their time tells history."""
-        return self._observations, ""
+        """Return the same observations, whose time tells history; None where all of them are current."""
+        started = selection.time_range is not None and selection.time_range.start is not None
+        return (self._observations, "") if started else None
 
     def info(self, kind: str, names: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Return what the store knows of models or hardware."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from aggrkit.errors import SchemaError, SourceError, UnknownNameError, listed
 from aggrkit.sources.engine import connect, fields_of, from_connection, reading
 from aggrkit.sources.files import neighbours
 from aggrkit.sources.observations import Relation
+from aggrkit.sources.results import STORE_MARK
 
 if TYPE_CHECKING:
     import duckdb
@@ -69,15 +71,26 @@ def table_relation(table: ibis.Table) -> Relation:
 def _named_table(backend: Backend, table: str | None, label: str) -> Relation:
     with reading(label):
         tables = backend.list_tables()
+        filled = _filled(backend) if STORE_MARK in tables else {}
+    if table is None and STORE_MARK in tables:
+        tables = list(filled)
     if table is None and len(tables) == 1:
         table = tables[0]
     if table is None:
         if not tables:
-            raise SourceError(f"{label} holds no table")
+            raise SourceError(f"{label} holds no table with results")
         message = f"{label} holds several tables; say which: table={tables[0]!r}; there are {listed(tables)}"
         raise UnknownNameError(message, choices=tables)
     if table not in tables:
         raise UnknownNameError.of("table", table, tables)
     with reading(label):
         found = backend.table(table)
-    return Relation(found, fields_of(found), f"{label}, table {table}")
+    fields = [field for field in fields_of(found) if table not in filled or field.name in filled[table]]
+    return Relation(found, fields, f"{label}, table {table}", unique=table in filled)
+
+
+def _filled(backend: Backend) -> dict[str, set[str]]:
+    """Return the tables of a store that hold results, with the columns that hold anything."""
+    kept = backend.table(STORE_MARK).to_pyarrow().to_pylist()
+    lists = {line["key"].removeprefix("filled."): line["value"] for line in kept}
+    return {name: set(json.loads(text)) for name, text in lists.items() if name.endswith("_results") and text != "[]"}

@@ -11,7 +11,7 @@ from aggrkit.errors import SchemaError, quoted
 from aggrkit.model.metric import METRIC_SPELLINGS, RESULT_TYPES
 from aggrkit.model.schema import SPELLINGS, Role
 
-__all__ = ["IDENTIFIERS", "as_frame", "one_spelling"]
+__all__ = ["IDENTIFIERS", "STORE_MARK", "as_frame", "one_spelling"]
 
 IDENTIFIERS: Final[dict[Role, str]] = {
     Role.RESULT_ID: "result_id",
@@ -24,6 +24,9 @@ IDENTIFIERS: Final[dict[Role, str]] = {
     Role.RESULT_TYPE: "result_type",
 }
 """The name under which each role is looked for first, and kept."""
+
+STORE_MARK: Final = "aggrkit_meta"
+"""The table by which a store of aggrkit is known."""
 
 _NESTED: Final = ("metrics", "result", "results", "parameters", "config", "environment", "details")
 

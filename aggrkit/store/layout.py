@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from aggrkit.model.metric import RESULT_TYPES
 from aggrkit.model.schema import Kind
+from aggrkit.sources.results import STORE_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 KEY: Final = "result_key"
-META: Final = "aggrkit_meta"
+META: Final = STORE_MARK
 TABLES: Final = {name: f"{name}_results" for name in RESULT_TYPES}
 """The table of each result type."""
 
