@@ -73,7 +73,7 @@ def _named_table(backend: Backend, table: str | None, label: str) -> Relation:
         tables = backend.list_tables()
         filled = _filled(backend) if STORE_MARK in tables else {}
     if table is None and STORE_MARK in tables:
-        tables = list(filled)
+        tables = sorted(filled)
     if table is None and len(tables) == 1:
         table = tables[0]
     if table is None:
