@@ -73,24 +73,32 @@ class Manager:
 
 
 def by_hand(manager: Manager) -> dict[str, Any]:
-    """Do every stage on dictionaries, one after the other, each for itself."""
+    """Do every stage on dictionaries, one after the other; each groups the records for itself."""
     records = manager.get_performance_results("model", {}, None)
-    split = max(record["timestamp"] for record in records) - timedelta(days=7)
     rows = [dict(record) for record in records if _valid(record)]
     _normalise(rows)
-    groups = defaultdict(list)
-    for row in _without_duplicates(rows):
-        groups[row["model_id"]].append(row)
+    rows = _without_duplicates(rows)
     return {
-        key: {
-            "statistics": {m: _statistics([row[m] for row in members]) for m in NUMBERS},
-            "percentiles": {m: _percentiles([row[m] for row in members]) for m in NUMBERS},
-            "distributions": {c: _distribution([row[c] for row in members]) for c in DESCRIBING},
-            "anomalies": {m: _anomalies(members, m) for m in METRICS},
-            "comparisons": {m: _comparison(members, m, split) for m in METRICS},
-            "metadata": manager.get_model_info(key),
-        }
-        for key, members in groups.items()
+        "statistics": _by_group(rows, NUMBERS, _statistics),
+        "percentiles": _by_group(rows, NUMBERS, _percentiles),
+        "distributions": _by_group(rows, DESCRIBING, _distribution),
+        "anomalies": _anomalies(rows),
+        "comparisons": _comparisons(rows),
+        "metadata": {key: manager.get_model_info(key) for key in _groups(rows)},
+    }
+
+
+def _groups(rows: Records) -> dict[str, Records]:
+    groups = defaultdict(list)
+    for row in rows:
+        groups[row["model_id"]].append(row)
+    return groups
+
+
+def _by_group(rows: Records, columns: tuple[str, ...], describe: Callable[[list[Any]], Any]) -> dict[str, Any]:
+    return {
+        key: {column: describe([row[column] for row in members if row.get(column) is not None]) for column in columns}
+        for key, members in _groups(rows).items()
     }
 
 
@@ -141,19 +149,28 @@ def _distribution(values: list[Any]) -> dict[Any, tuple[int, float]]:
     return {value: (count, 100 * count / len(values)) for value, count in Counter(values).items()}
 
 
-def _anomalies(members: Records, metric: str) -> list[tuple[Any, float]]:
-    values = [row[metric] for row in members]
-    mean, std = statistics.mean(values), statistics.stdev(values)
-    scores = [(row["id"], (row[metric] - mean) / std) for row in members]
-    return [(name, score) for name, score in scores if abs(score) > 2.5]
+def _anomalies(rows: Records) -> dict[str, dict[str, list[tuple[Any, float]]]]:
+    found: dict[str, dict[str, list[tuple[Any, float]]]] = {}
+    for key, members in _groups(rows).items():
+        for metric in METRICS:
+            values = [row[metric] for row in members]
+            mean, std = statistics.mean(values), statistics.stdev(values)
+            scores = [(row["id"], (row[metric] - mean) / std) for row in members]
+            found.setdefault(key, {})[metric] = [(name, score) for name, score in scores if abs(score) > 2.5]
+    return found
 
 
-def _comparison(members: Records, metric: str, split: Any) -> tuple[float, float]:
-    now = [row[metric] for row in members if row["timestamp"] > split]
-    before = [row[metric] for row in members if row["timestamp"] <= split]
-    new, old = statistics.mean(now), statistics.mean(before)
-    error = math.sqrt(statistics.variance(now) / len(now) + statistics.variance(before) / len(before))
-    return 100 * (new - old) / old, (new - old) / error
+def _comparisons(rows: Records) -> dict[str, dict[str, tuple[float, float]]]:
+    split = max(row["timestamp"] for row in rows) - timedelta(days=7)
+    found: dict[str, dict[str, tuple[float, float]]] = {}
+    for key, members in _groups(rows).items():
+        for metric in METRICS:
+            now = [row[metric] for row in members if row["timestamp"] > split]
+            before = [row[metric] for row in members if row["timestamp"] <= split]
+            new, old = statistics.mean(now), statistics.mean(before)
+            error = math.sqrt(statistics.variance(now) / len(now) + statistics.variance(before) / len(before))
+            found.setdefault(key, {})[metric] = 100 * (new - old) / old, (new - old) / error
+    return found
 
 
 def _percentile(ordered: list[float], share: float) -> float:

@@ -378,8 +378,10 @@ def settled(prepared: Prepared) -> Prepared:
     """Return the same rows worked out once, in a table of the engine's own, for several questions to them."""
     backend = prepared.table.get_backend()
     name = ibis.util.gen_name("aggrkit_settled")
+    wanted = {ROW, *(column.field for column in prepared.schema.columns), *prepared.audits.values()}
+    table = prepared.table.select([column for column in prepared.table.columns if column in wanted])
     with reading(prepared.label):
-        made = backend.con.execute(f'CREATE TEMP TABLE "{name}" AS {backend.compile(prepared.table)}').fetchone()
+        made = backend.con.execute(f'CREATE TEMP TABLE "{name}" AS {backend.compile(table)}').fetchone()
         return replace(prepared, table=backend.table(name), size=made[0])
 
 

@@ -57,11 +57,13 @@ def as_frame(results: object, *, spread: bool = True) -> pd.DataFrame:
     if isinstance(results, (str, bytes, Mapping)) or not isinstance(results, Iterable):
         raise SchemaError(f"results are a DataFrame or a list of dictionaries; got {quoted(results)}")
     rows = list(results)
-    for place, row in enumerate(rows):
-        if not isinstance(row, Mapping):
-            raise SchemaError(f"a result is a dictionary; result {place} is {quoted(row)}")
-    nested = [name for name in _NESTED if spread and any(isinstance(row.get(name), Mapping) for row in rows)]
-    return pd.DataFrame([_spread(row, nested) for row in rows] if nested else rows)
+    if not set(map(type, rows)) <= {dict}:
+        for place, row in enumerate(rows):
+            if not isinstance(row, Mapping):
+                raise SchemaError(f"a result is a dictionary; result {place} is {quoted(row)}")
+    frame = pd.DataFrame(rows)
+    nested = [name for name in _NESTED if spread and name in frame and frame[name].map(type).eq(dict).any()]
+    return pd.DataFrame([_spread(row, nested) for row in rows]) if nested else frame
 
 
 def one_spelling(frame: pd.DataFrame, *, rename: bool = False, result_type: str | None = None) -> pd.DataFrame:
