@@ -261,6 +261,8 @@ class Analysis:
         """Flag every observation that doesn't belong to its cell.
 
         A cell is a group and everything that like is compared with like by: model, hardware, task type and conditions.
+        Where most values are in cells of fewer than 20, cells are pooled over those of these columns that make no
+        difference to any metric (``meta["pooled_over"]``).
 
         Parameters
         ----------

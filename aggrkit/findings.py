@@ -267,6 +267,8 @@ class Anomalies(Finding):
             lines.append(
                 f"The threshold {meta['threshold']:g} holds no false-alarm rate: the more cells, the more flags."
             )
+        if meta["pooled_over"]:
+            lines.append(f"Cells were thin: pooled over {_some(meta['pooled_over'])}, by which no metric differs.")
         for metric, (count, largest) in meta["too_few"].items():
             if count:
                 example = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import ibis
@@ -15,6 +15,7 @@ from aggrkit.model.answer import COLUMNS, Answer
 from aggrkit.model.schema import DIMENSIONS, Column, Role
 from aggrkit.pipeline.aggregate import group_labels
 from aggrkit.pipeline.expressions import any_of, fetch, mean, quantiles
+from aggrkit.pipeline.pooling import are_thin, without_poolable
 from aggrkit.pipeline.preprocess import group_key
 from aggrkit.sources.observations import ROW
 from aggrkit.statistics.multiplicity import any_of_many
@@ -62,6 +63,7 @@ class DetectAnomalies:
     """Flag the observations that don't belong to their cell.
 
     A cell is a group and everything that like is compared with like by: model, hardware, task type and conditions.
+    Where cells are thin, they are pooled over what makes no difference to any metric.
 
     Parameters
     ----------
@@ -116,6 +118,7 @@ class DetectAnomalies:
             threshold=self.threshold or _DEFAULT_CUT.get(self.method),
             cells_tested=tested,
             cells_by=[column.name for column in cells.keys],
+            pooled_over=list(cells.pooled),
             needs=self._fewest,
             too_few=too_few,
             scales={metric.name: cells.scale(metric) for metric in metrics}
@@ -244,14 +247,26 @@ class _Cells:
     found: pa.Table
     places: dict[str, int]
     memo: dict[str, Any] = field(default_factory=dict)
+    pooled: Sequence[str] = ()
 
     @classmethod
     def of(cls, prepared: Prepared, metrics: Sequence[Metric]) -> _Cells:
-        """Measure all cells and metrics in one scan."""
-        schema, table = prepared.schema, prepared.table
+        """Measure all cells and metrics in one scan; thin cells are pooled over what makes no difference."""
+        schema = prepared.schema
         grouped = [column for column in prepared.groups.values() if column is not None]
         names = {column.name for column in grouped} | {metric.name for metric in metrics}
-        keys = [*grouped, *(column for column in schema.playing(*_CELL_ROLES) if column.name not in names)]
+        others = [column for column in schema.playing(*_CELL_ROLES) if column.name not in names]
+        cells = cls._scanned(prepared, metrics, [*grouped, *others])
+        if metrics and others and are_thin([cells.n(metric) for metric in metrics]):
+            kept = without_poolable(prepared, metrics, grouped, others)
+            if len(kept) < len(others):
+                pooled = [column.name for column in others if column not in kept]
+                return replace(cls._scanned(prepared, metrics, [*grouped, *kept]), pooled=pooled)
+        return cells
+
+    @classmethod
+    def _scanned(cls, prepared: Prepared, metrics: Sequence[Metric], keys: Sequence[Column]) -> _Cells:
+        table = prepared.table
         keyed = table.mutate(**{f"__k{place}": group_key(table, column) for place, column in enumerate(keys)})
         expressions: dict[str, ibis.Value] = {}
         for place, metric in enumerate(metrics):

@@ -164,7 +164,7 @@ class Inquiry:
         """Return how the answer was found: the methods with their parameters, as far as they were used."""
         found: dict[str, Any] = {}
         if "anomalies" in self.__dict__:
-            names = ("method", "alpha", "threshold", "cells_tested", "cells_by", "needs")
+            names = ("method", "alpha", "threshold", "cells_tested", "cells_by", "pooled_over", "needs")
             found["anomaly_detection"] = {name: self.anomalies.meta[name] for name in names}
         if self.__dict__.get("comparison") is not None:
             names = ("margin", "alpha", "adjust", "design", "matched_on", "differing")
