@@ -26,6 +26,7 @@ from aggrkit.statistics.outliers import (
     far_out,
     gesd,
     max_zscore_pvalue,
+    moderated_std,
     robust_cut,
     robust_pvalue,
     robust_std,
@@ -148,12 +149,28 @@ class DetectAnomalies:
         if self.method == "gesd":
             return _rosner(cells, metric, self.alpha, usable, tested)
         chance = -np.expm1(np.log1p(-self.alpha) / tested)
-        cut = np.full(len(n), self.threshold) if self.threshold is not None else robust_cut(n, chance)
         parts = []
         for scale in cells.scales(metric):
-            centre, width = cells.robust(metric, scale)
-            parts.append(_Bounds.around(metric, centre, width, cut, n, usable, tested, log=scale == "log", robust=True))
+            centre, width, worth = _moderated(*cells.robust(metric, scale), n, usable, log=scale == "log")
+            cut = np.full(len(n), self.threshold) if self.threshold is not None else robust_cut(n, chance, worth)
+            bounds = _Bounds.around(metric, centre, width, cut, n, usable, tested, log=scale == "log", worth=worth)
+            parts.append(bounds)
         return parts[0] if len(parts) == 1 else parts[0].and_also(parts[1])
+
+
+def _moderated(
+    centre: Floats, width: Floats, n: Floats, usable: NDArray[np.bool_], *, log: bool
+) -> tuple[Floats, Floats, Floats]:
+    """Return centre, width and what the width is worth; cells borrow from each other what they know of the spread.
+
+    Spreads of positive values are compared in shares of the centre, on the logarithmic scale as they are.
+    """
+    told = usable & np.isfinite(centre) & np.isfinite(width) & (width > 0)
+    unit = centre if not log and (centre[told] > 0).all() else np.ones(len(centre))
+    moderated, worth = width.copy(), n.copy()
+    share, worth[told] = moderated_std(width[told] / unit[told], n[told])
+    moderated[told] = share * unit[told]
+    return centre, moderated, worth
 
 
 @dataclass(frozen=True)
@@ -169,7 +186,7 @@ class _Bounds:
     n: Floats
     tested: int
     log: bool = False
-    robust: bool = False
+    worth: Floats | None = None
     other: _Bounds | None = None
     rows: dict[int, tuple[float, float]] | None = None
 
@@ -184,7 +201,7 @@ class _Bounds:
         usable: NDArray[np.bool_],
         tested: int,
         log: bool = False,
-        robust: bool = False,
+        worth: Floats | None = None,
     ) -> _Bounds:
         """Expect values within `cut` widths of the centre; in cells that can't be tested, everywhere."""
         with np.errstate(over="ignore", invalid="ignore"):
@@ -202,7 +219,7 @@ class _Bounds:
             n,
             tested,
             log,
-            robust,
+            worth,
         )
 
     def and_also(self, other: _Bounds) -> _Bounds:
@@ -217,7 +234,7 @@ class _Bounds:
             self.n,
             self.tested,
             self.log,
-            self.robust,
+            self.worth,
             other,
         )
 
@@ -226,8 +243,8 @@ class _Bounds:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             place = np.log(np.maximum(value, 5e-324)) if self.log else value
             score = (place - self.centre[cell]) / self.width[cell]
-        if self.robust:
-            pvalue = robust_pvalue(np.abs(score), self.n[cell])
+        if self.worth is not None:
+            pvalue = robust_pvalue(np.abs(score), self.n[cell], self.worth[cell])
         else:
             pvalue = np.array([max_zscore_pvalue(abs(s), int(k)) for s, k in zip(score, self.n[cell], strict=True)])
         if self.other is not None:
@@ -537,7 +554,7 @@ def _tukey(cells: _Cells, metric: Metric, fences: float, usable: NDArray[np.bool
     known = usable & (width > 0)
     lower, upper = np.where(known, q1 - fences * (q3 - q1), -np.inf), np.where(known, q3 + fences * (q3 - q1), np.inf)
     cut = np.full(len(q1), (0.5 + fences) * 2 / MAD_TO_STD)
-    return _Bounds(metric, lower, upper, median, width, cut, cells.n(metric), tested, robust=True)
+    return _Bounds(metric, lower, upper, median, width, cut, cells.n(metric), tested, worth=cells.n(metric))
 
 
 def _rosner(cells: _Cells, metric: Metric, alpha: float, usable: NDArray[np.bool_], tested: int) -> _Bounds:

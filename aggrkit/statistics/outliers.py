@@ -24,6 +24,7 @@ __all__ = [
     "gesd",
     "max_zscore",
     "max_zscore_pvalue",
+    "moderated_std",
     "robust_cut",
     "robust_pvalue",
     "robust_std",
@@ -35,6 +36,7 @@ MAD_TO_STD: Final = 1.482602218505602
 MEAN_DEVIATION_TO_STD: Final = math.sqrt(math.pi / 2)
 """Mean absolute deviation to standard deviation of Gaussian data."""
 FEWEST: Final = 5
+_FEWEST_CELLS: Final = 10
 """Below this a robust scale says nothing."""
 
 _SAFETY: Final = 1.08
@@ -131,7 +133,61 @@ def robust_std(
     return np.where(width > least, width, 0.0)
 
 
-def robust_pvalue(score: ArrayLike, n: ArrayLike) -> NDArray[np.float64]:
+def moderated_std(std: ArrayLike, n: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return robust standard deviations that borrow from each other, and the size of cell that each is worth.
+
+    The spread of a small cell is known badly: of ten clean values the MAD is off by 40 %. Where the spreads of many
+    cells differ by little more than such chance, each is better estimated from all.
+
+    Parameters
+    ----------
+    std : array_like, shape (cells,)
+        Robust standard deviations (1.4826 MAD), positive.
+    n : array_like, shape (cells,)
+        Number of values in each cell, at least 5.
+
+    Returns
+    -------
+    std : numpy.ndarray, shape (cells,)
+        Moderated standard deviations, without the bias of the MAD of few values.
+    worth : numpy.ndarray, shape (cells,)
+        Size of the cell that would tell its own spread as well; `n` for fewer than 10 cells, which stay as they are.
+
+    Notes
+    -----
+    Empirical Bayes: the logarithms are taken as normal about a common mean with variance tau^2 (DerSimonian and Laird's
+    estimate, plus its standard error) and chance 1 / (0.72 n - 1.2), bias -1.5 / n - 2 / n^2 (both simulated for
+    Gaussian data, n = 5 to 100). Simulated for 10 to 400 cells of 5 to 20 values whose spreads differ (tau 0, 0.3 and
+    0.8): any false flag at alpha 5 % in 0 to 5 % of the data sets; an outlier of 10 standard deviations in each of 80
+    cells of 10 values is found in 100, 79 and 19 % of them, without moderation in 24 %.
+
+    References
+    ----------
+    Smyth (2004), Stat. Appl. Genet. Mol. Biol. 3, 3 (moderated variances). DerSimonian and Laird (1986), Control. Clin.
+    Trials 7, 177-188.
+
+    Examples
+    --------
+    >>> std, worth = moderated_std([1.0, 1.2, 0.9, 1.1, 0.8, 1.0, 1.3, 0.9, 1.1, 1.0], [10] * 10)
+    >>> std.round(2).tolist()[:3], bool(worth.min() > 10)
+    ([1.2, 1.27, 1.16], True)
+    """
+    spread, size = np.asarray(std, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    if len(spread) < _FEWEST_CELLS:
+        return spread, size
+    logarithm = np.log(spread) + 1.5 / size + 2 / size**2
+    weight = 0.72 * size - 1.2
+    total = weight.sum()
+    free = total - (weight**2).sum() / total
+    excess = (weight * (logarithm - np.average(logarithm, weights=weight)) ** 2).sum() - (len(spread) - 1)
+    tau2 = (max(excess, 0.0) + math.sqrt(2 * (len(spread) - 1))) / free
+    common = np.average(logarithm, weights=1 / (1 / weight + tau2))
+    known = np.minimum(weight + 1 / tau2, total)
+    moderated = np.exp((weight * logarithm + common / tau2) / (weight + 1 / tau2))
+    return moderated, (known + 1.2) / 0.72
+
+
+def robust_pvalue(score: ArrayLike, n: ArrayLike, worth: ArrayLike | None = None) -> NDArray[np.float64]:
     """Return how often the most extreme of n clean values has a robust z-score as large.
 
     The robust z-score is ``|x - median| / (1.4826 MAD)``. With few values the MAD is sometimes tiny by chance, so
@@ -146,6 +202,8 @@ def robust_pvalue(score: ArrayLike, n: ArrayLike) -> NDArray[np.float64]:
         Absolute robust z-scores.
     n : array_like
         Number of values in the cell; NaN comes out for fewer than 5.
+    worth : array_like, optional
+        Size of cell that the spread is worth, where `moderated_std` made it worth more than `n`.
 
     Returns
     -------
@@ -157,14 +215,14 @@ def robust_pvalue(score: ArrayLike, n: ArrayLike) -> NDArray[np.float64]:
     array([0.376162, 0.      ])
     """
     size = np.asarray(n, dtype=np.float64)
-    degrees, scale = _constants(size)
+    degrees, scale = _constants(size if worth is None else np.asarray(worth, dtype=np.float64))
     with np.errstate(invalid="ignore", divide="ignore"):
         tail = 2 * stdtr(degrees, -np.asarray(score, dtype=np.float64) / scale)
         chance = -np.expm1(size * np.log1p(-np.minimum(tail, 1 - 1e-16)))
     return np.where(size >= FEWEST, np.minimum(_SAFETY * chance, 1.0), np.nan)
 
 
-def robust_cut(n: ArrayLike, alpha: ArrayLike) -> NDArray[np.float64]:
+def robust_cut(n: ArrayLike, alpha: ArrayLike, worth: ArrayLike | None = None) -> NDArray[np.float64]:
     """Return the robust z-score that the most extreme of n clean values exceeds with chance `alpha`.
 
     Parameters
@@ -173,6 +231,8 @@ def robust_cut(n: ArrayLike, alpha: ArrayLike) -> NDArray[np.float64]:
         Number of values in the cell.
     alpha : array_like
         Chance of a false flag per cell, below 1.
+    worth : array_like, optional
+        As in `robust_pvalue`.
 
     Returns
     -------
@@ -185,7 +245,7 @@ def robust_cut(n: ArrayLike, alpha: ArrayLike) -> NDArray[np.float64]:
     array([4.7 , 3.78])
     """
     size = np.asarray(n, dtype=np.float64)
-    degrees, scale = _constants(size)
+    degrees, scale = _constants(size if worth is None else np.asarray(worth, dtype=np.float64))
     with np.errstate(invalid="ignore", divide="ignore"):
         tail = -np.expm1(np.log1p(-np.asarray(alpha, dtype=np.float64) / _SAFETY) / size)
         cut = -scale * stdtrit(degrees, tail / 2)
