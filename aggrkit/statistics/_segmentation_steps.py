@@ -1,0 +1,237 @@
+"""The steps of the change point detector: the scale of the noise, its memory, the penalty, refits, elimination."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from scipy.special import ndtr
+
+from aggrkit.statistics._segmentation import BestFit, Segmentation, best_level
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+__all__ = [
+    "BOUND",
+    "critical",
+    "eliminate",
+    "first_scale",
+    "grouped_median",
+    "inflation",
+    "memory",
+    "on_points",
+    "penalty_of",
+    "scan_pvalue",
+    "segmented",
+]
+
+BOUND: Final = 3.0
+# Standard errors of rho that are taken off it before it raises the penalty. High, for a slow wave is better told from
+# steps by the models of _segmentation_memory than by a penalty that hides steps as well.
+_SHRINK: Final = 5.0
+REFITS: Final = 2
+_MOST_RHO: Final = 0.95
+_SIZES: Final = np.log([12.0, 20.0, 50.0, 100.0, 300.0, 1000.0, 3000.0])
+_ALPHAS: Final = np.log([0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.001])
+# Penalty by size and rate: share of 20,000 to 1,500 change-free Gaussian series in which any change lowers the cost.
+_CRITICAL: Final = np.array(
+    [
+        [0.9, 2.5, 3.9, 5.5, 8.0, 10.2, 12.3, 19.0],
+        [1.7, 3.6, 5.1, 6.9, 9.4, 11.4, 13.5, 19.0],
+        [3.2, 5.2, 6.7, 8.2, 10.4, 12.2, 14.3, 19.0],
+        [4.2, 6.2, 7.5, 9.0, 10.9, 12.5, 14.1, 18.3],
+        [5.8, 7.5, 8.8, 10.1, 11.8, 13.2, 14.6, 17.9],
+        [7.3, 8.9, 10.0, 11.2, 12.7, 14.0, 15.4, 18.3],
+        [8.6, 10.0, 11.1, 12.3, 13.7, 14.9, 16.2, 19.1],
+    ]
+)
+_SQUARE_WITHIN: Final = 0.9950  # mean of min(Z^2, 9) of a standard normal Z
+
+
+def critical(n: int) -> Floats:
+    """Return the penalties at the rates of the table for a series of n points; beyond 3,000 they grow as before."""
+    x = math.log(max(n, 12))
+    if x <= _SIZES[-1]:
+        return np.array([np.interp(x, _SIZES, column) for column in _CRITICAL.T])
+    growth = (_CRITICAL[-1] - _CRITICAL[-3]) / (_SIZES[-1] - _SIZES[-3])
+    found: Floats = _CRITICAL[-1] + growth * (x - _SIZES[-1])
+    return found
+
+
+def penalty_of(n: int, false_alarm: float) -> float:
+    """Return the penalty with the given rate of false alarms, linear in the logarithm of the rate."""
+    at = critical(n)
+    x = math.log(false_alarm)
+    if x < _ALPHAS[-1]:
+        return float(at[-1] + (at[-1] - at[-2]) / (_ALPHAS[-1] - _ALPHAS[-2]) * (x - _ALPHAS[-1]))
+    return float(np.interp(-x, -_ALPHAS, at))
+
+
+def scan_pvalue(gain: Floats, n: int) -> Floats:
+    """Return the rate of false alarms at which each gain would just pay for a change."""
+    at = critical(n)
+    inside = np.interp(gain, np.append(0.0, at), np.append(0.0, _ALPHAS))
+    beyond = _ALPHAS[-1] + (_ALPHAS[-1] - _ALPHAS[-2]) / (at[-1] - at[-2]) * (gain - at[-1])
+    found: Floats = np.exp(np.where(gain > at[-1], beyond, inside))
+    return found
+
+
+def first_scale(y: Floats) -> tuple[float, float]:
+    """Return the standard deviation of the noise and its lag-one correlation, from differences that steps leave alone.
+
+    ``s = median |y[t+1] - y[t]| / (0.6745 sqrt 2) / sqrt(1 - rho)`` and ``rho = (median |y[t+2] - y[t]| / median
+    |y[t+1] - y[t]|)^2 - 1``, for var(lag 2) / var(lag 1) = 1 + rho in an AR(1) series. Rounded values share few
+    differences; their medians are those of grouped data.
+    """
+    n = len(y)
+    near = 1e-9 * float(np.abs(y).max())
+    steps = np.abs(np.diff(y))
+    one = grouped_median(steps, near)
+    scale = one / (0.6745 * math.sqrt(2))
+    if np.count_nonzero(steps <= near) * 2 > n - 1:
+        # Most neighbours are equal: how seldom they differ counts too, and their memory can't be seen.
+        average = float(steps.mean()) if steps.max() > near else 0.0
+        return max(scale, average * math.sqrt(math.pi) / 2), 0.0
+    rho = (grouped_median(np.abs(y[2:] - y[:-2]), near) / one) ** 2 - 1
+    rho = _shrunk(rho, n)
+    return scale / math.sqrt(1 - rho), rho
+
+
+def grouped_median(sizes: Floats, near: float) -> float:
+    """Return the median of sizes; where many are tied, as if they were spread evenly around the shared value."""
+    ordered = np.sort(sizes)
+    n = len(ordered)
+    middle = ordered[(n - 1) // 2]
+    low = int(np.searchsorted(ordered, middle - near, "left"))
+    tied = int(np.searchsorted(ordered, middle + near, "right")) - low
+    if tied <= 1:
+        return float(middle + ordered[n // 2]) / 2
+    gaps = np.diff(ordered)
+    gaps = gaps[gaps > near]
+    if not len(gaps):
+        return float(middle) if middle > near else 0.0
+    grain = float(gaps.min())
+    if middle <= near:
+        return grain / 4 * n / tied
+    return float(middle) - grain / 2 + grain * (n / 2 - low) / tied
+
+
+def refit(y: Floats, fit: BestFit, scale: float) -> tuple[float, float]:
+    """Return scale and memory of the residuals of a staircase, those beyond three scales cut to that."""
+    n, segments = len(y), len(fit.starts)
+    rest = (y - on_points(fit, n)) / scale
+    square = np.minimum(rest * rest, BOUND * BOUND).sum() / _SQUARE_WITHIN
+    better = math.sqrt(float(square) / max(n - segments, n / 2))
+    if better <= 1e-6:
+        return scale, 0.0
+    return scale * better, _shrunk(memory(rest / better, fit.starts), n)
+
+
+def memory(rest: Floats, starts: Ints) -> float:
+    """Return the lag-one correlation of residuals in units of their scale, with what fitting levels takes away."""
+    rest = np.clip(rest, -BOUND, BOUND)
+    pairs = rest[1:] * rest[:-1]
+    pairs[starts[1:] - 1] = 0.0
+    total = float((rest * rest).sum())
+    rho = float(pairs.sum()) / total if total > 0 else 0.0
+    rho += len(starts) * (1 + 3 * rho) / len(rest)
+    return min(max(rho, 0.0), _MOST_RHO)
+
+
+def _shrunk(rho: float, n: int) -> float:
+    return min(max(rho - _SHRINK / math.sqrt(n), 0.0), _MOST_RHO)
+
+
+def on_points(fit: BestFit, n: int) -> Floats:
+    """Return the level at every point."""
+    return np.repeat(fit.levels, np.diff(np.append(fit.starts, n)))
+
+
+def inflation(rho: float) -> float:
+    """Return by how much memory inflates the variance of a mean of many points."""
+    return (1 + rho) / (1 - rho)
+
+
+def rank_pvalue(one: Floats, two: Floats, inflate: float) -> float:
+    """Return the two-sided p of Mann and Whitney's test, its variance inflated; ties and continuity are minded."""
+    a, b = len(one), len(two)
+    both = np.sort(np.concatenate((one, two)))
+    middle = (np.searchsorted(both, two, "left") + np.searchsorted(both, two, "right") + 1) / 2
+    fresh = np.flatnonzero(np.append(True, both[1:] != both[:-1]))
+    ties = np.diff(np.append(fresh, a + b)).astype(np.float64)
+    u = float(middle.sum()) - b * (b + 1) / 2 - a * b / 2
+    variance = a * b / 12 * ((a + b + 1) - float((ties**3 - ties).sum()) / ((a + b) * (a + b - 1)))
+    if variance <= 0:
+        return 1.0
+    return float(min(2 * ndtr(-max(abs(u) - 0.5, 0.0) / math.sqrt(variance * inflate)), 1.0))
+
+
+def eliminate(
+    y: Floats, fit: BestFit, scale: float, inflate: float, alpha: float, margin: float, gap: int
+) -> tuple[BestFit, Floats]:
+    """Take out changes until each is sustained, shown by ranks and beyond the margin, the weakest first.
+
+    A segment with fewer than `gap` points near its level is no level: its edge with the nearer neighbour goes first.
+    Then the change with the largest rank p above `alpha`, then the smallest change within the margin. Returns what
+    is left, and the rank p of each change.
+    """
+    starts, levels, n = fit.starts.tolist(), fit.levels.tolist(), len(y)
+    ranks = [math.nan] * (len(starts) - 1)
+    while len(starts) > 1:
+        ends = [*starts[1:], n]
+        weakest = _unsustained(y, starts, ends, levels, BOUND * scale, gap)
+        if weakest is None:
+            for i, known in enumerate(ranks):
+                if math.isnan(known):
+                    ranks[i] = rank_pvalue(y[starts[i] : ends[i]], y[ends[i] : ends[i + 1]], inflate)
+            sizes = np.abs(np.diff(levels))
+            if max(ranks) > alpha:
+                weakest = int(np.argmax(ranks))
+            elif sizes.min() <= margin:
+                weakest = int(sizes.argmin())
+            else:
+                break
+        del starts[weakest + 1], levels[weakest], ranks[weakest]
+        end = [*starts[1:], n][weakest]
+        levels[weakest] = best_level(y[starts[weakest] : end] / scale, BOUND)[0] * scale
+        for i in (weakest - 1, weakest):
+            if 0 <= i < len(ranks):
+                ranks[i] = math.nan
+    return BestFit(np.array(starts, dtype=np.int64), np.array(levels), math.nan), np.array(ranks)
+
+
+def _unsustained(
+    y: Floats, starts: list[int], ends: list[int], levels: list[float], reach: float, gap: int
+) -> int | None:
+    """Return the change to take out for the first segment with too few points near its level."""
+    for i, (a, b, level) in enumerate(zip(starts, ends, levels, strict=True)):
+        if b - a < 4 * gap and np.count_nonzero(np.abs(y[a:b] - level) < reach) < gap:
+            last = i == len(starts) - 1
+            if i and (last or abs(level - levels[i - 1]) < abs(level - levels[i + 1])):
+                return i - 1
+            return i
+    return None
+
+
+def segmented(y: Floats, false_alarm: float, gap: int) -> tuple[Segmentation, BestFit, float, float, float]:
+    """Return segmentation and staircase of ``z = (y - centre) / scale``, with the centre, the scale and rho."""
+    n = len(y)
+    centre = float(np.median(y))
+    scale, rho = first_scale(y)
+    base = penalty_of(n, false_alarm)
+    for turn in range(REFITS + 1):
+        found = Segmentation((y - centre) / scale, base * inflation(rho), BOUND, gap)
+        fit = found.best()
+        if turn == REFITS:
+            break
+        before = scale, rho
+        scale, rho = refit(y, fit._replace(levels=fit.levels * scale + centre), scale)
+        if abs(scale - before[0]) < 1e-3 * scale and abs(rho - before[1]) < 1e-3:
+            scale, rho = before
+            break
+    return found, fit, centre, scale, rho
