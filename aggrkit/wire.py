@@ -37,6 +37,7 @@ __all__ = [
     "group_keys",
     "percentiles_response",
     "plain",
+    "trends_response",
 ]
 
 Nested = dict[str, Any]
@@ -297,6 +298,17 @@ def correlations_response(frame: pd.DataFrame) -> list[Nested]:
     """Return a dictionary per pair of metrics and method."""
     names = [str(name) for name in frame.columns]
     return [dict(zip(names, line, strict=True)) for line in zip(*_columns(frame, names), strict=True)]
+
+
+def trends_response(frame: pd.DataFrame, groups: Sequence[str]) -> Nested:
+    """Return group -> metric -> trend."""
+    names = [name for name in COLUMNS["trends"] if name not in ("metric", "unit")]
+    found: Nested = {}
+    for key, metric, line in zip(
+        group_keys(frame, groups), _values(frame["metric"]), zip(*_columns(frame, names), strict=True), strict=True
+    ):
+        found.setdefault(key, {})[metric] = dict(zip(names, line, strict=True))
+    return found
 
 
 def as_csv(answer: Mapping[str, Any]) -> str:

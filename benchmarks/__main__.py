@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.imports import import_costs
+from benchmarks.ingest import ingest_times
+from benchmarks.service import service_times
 from benchmarks.stats import stats_times
 
 
@@ -19,6 +21,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     asked = parser.parse_args()
     lines = [line for rows in asked.rows for line in stats_times(rows, asked.repeats)]
+    lines += service_times(100_000, asked.repeats)
+    lines += ingest_times(1_000_000, asked.repeats)
     lines += import_costs(asked.repeats)
     versions = {"pandas": pd.__version__, "numpy": np.__version__, "duckdb": duckdb.__version__}
     print(f"Python {platform.python_version()},", ", ".join(f"{name} {version}" for name, version in versions.items()))

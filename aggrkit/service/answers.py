@@ -31,7 +31,7 @@ SWITCHES: Mapping[str, str] = {
 }
 """The setting that turns a part of the results off."""
 
-_EXPLAINED: Mapping[str, str] = {"anomalies": "anomalies", "comparisons": "comparison"}
+_EXPLAINED: Mapping[str, str] = {"anomalies": "anomalies", "comparisons": "comparison", "trends": "trends"}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import ibis
 import pandas as pd
 
 from aggrkit.errors import EmptySelectionError, SchemaError
-from aggrkit.findings import Anomalies, Comparison, Correlations
+from aggrkit.findings import Anomalies, Comparison, Correlations, Trends
 from aggrkit.model.answer import Answer
 from aggrkit.model.metric import NORMALIZED
 from aggrkit.model.schema import Role
@@ -28,6 +28,7 @@ from aggrkit.pipeline.preprocess import Duplicates, Invalid, Normalise, Prepared
 from aggrkit.pipeline.records import RecordPreprocessor, grouped_records, records_of
 from aggrkit.pipeline.rows import numbered_rows
 from aggrkit.pipeline.sides import Sides
+from aggrkit.pipeline.trends import FindTrends
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -142,6 +143,11 @@ class Inquiry:
         stage = Correlate(alpha=self.config["significance_level"])
         return stage(self._bare(), self.measured)
 
+    @cached_property
+    def trends(self) -> Answer:
+        """Trends of each metric over time, in the frame "trends"."""
+        return FindTrends(alpha=self.config["significance_level"])(self._bare(), self.measured)
+
     def records(self) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
         """Return the rows as records, and grouped."""
         records = records_of(self.prepared)
@@ -164,15 +170,15 @@ class Inquiry:
         """Return how the answer was found: the methods with their parameters, as far as they were used."""
         found: dict[str, Any] = {}
         if "anomalies" in self.__dict__:
-            names = ("method", "alpha", "threshold", "cells_tested", "cells_by", "pooled_over", "needs")
-            found["anomaly_detection"] = {name: self.anomalies.meta[name] for name in names}
+            used = ("method", "alpha", "threshold", "cells_tested", "cells_by", "pooled_over", "needs")
+            found["anomaly_detection"] = {name: self.anomalies.meta[name] for name in used}
         if self.__dict__.get("comparison") is not None:
             names = ("margin", "alpha", "adjust", "design", "matched_on", "differing")
             found["comparison"] = {name: self.comparison[0].meta[name] for name in names}  # type: ignore[index]
         return found
 
     def explanation(self, name: str) -> str:
-        """Return a finding in words: that of "anomalies", "comparison" or "correlations"."""
+        """Return a finding in words: that of "anomalies", "comparison", "correlations" or "trends"."""
         if name == "comparison":
             found = self.comparison
             return (
@@ -180,7 +186,7 @@ class Inquiry:
                 if found is None
                 else Comparison._made(found[0], _stays).explain()
             )
-        made: type[Finding] = {"anomalies": Anomalies, "correlations": Correlations}[name]
+        made: type[Finding] = {"anomalies": Anomalies, "correlations": Correlations, "trends": Trends}[name]
         return made._made(getattr(self, name), _stays).explain()
 
     def _bare(self) -> Answer:

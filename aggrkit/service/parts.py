@@ -15,7 +15,7 @@ __all__ = ["part"]
 
 
 def part(inquiry: Inquiry, name: str) -> dict[str, Any]:
-    """Return one of the parts that `aggrkit.wire.PARTS` names."""
+    """Return one of the parts that `aggrkit.wire.PARTS` names, or "trends"."""
     return _MAKERS[name](inquiry)
 
 
@@ -47,10 +47,15 @@ def _comparisons(inquiry: Inquiry) -> dict[str, Any]:
     return wire.comparisons_response(answer.frames["compare"], means, inquiry.groups, inquiry.metric)
 
 
+def _trends(inquiry: Inquiry) -> dict[str, Any]:
+    return wire.trends_response(inquiry.trends.frames["trends"], inquiry.groups)
+
+
 _MAKERS: dict[str, Callable[[Inquiry], dict[str, Any]]] = {
     "basic_statistics": _basic,
     "percentiles": _percentiles,
     "distributions": _distributions,
     "anomalies": _anomalies,
     "comparisons": _comparisons,
+    "trends": _trends,
 }

@@ -20,6 +20,7 @@ from aggrkit.service.answers import Settings, answered, counts, new_context, now
 from aggrkit.service.config import updated
 from aggrkit.service.inquiry import Inquiry
 from aggrkit.service.sessions import ManagerSession, StoreSession
+from aggrkit.service.trends import TrendAnalyzer
 from aggrkit.store import BenchmarkDBManager
 
 if TYPE_CHECKING:
@@ -91,6 +92,11 @@ class ResultAggregatorService:
         self._settings = Settings()
         self._changing = threading.Lock()
         self._cache = AnswerCache(clock)
+
+    @property
+    def trend_analyzer(self) -> TrendAnalyzer:
+        """What drifts over time: ``trend_analyzer.analyze_trends(result_type, aggregation_level)``."""
+        return TrendAnalyzer(self)
 
     @property
     def config(self) -> dict[str, Any]:

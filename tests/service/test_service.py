@@ -428,3 +428,20 @@ def test_reports_of_anomalies_and_comparisons() -> None:
     assert report["comparisons"]["m02"]["average_latency_ms"]["verdict"] == "regressed"
     assert "1 regressed" in report["explanation"]
     json.dumps(report, allow_nan=False)
+
+
+def test_trends() -> None:
+    rows = latencies(300, models=3)
+    for k, row in enumerate(rows):
+        row["timestamp"] = NOW + dt.timedelta(hours=k)
+        row["average_latency_ms"] *= 1 + 0.001 * k if row["model_id"] == "m01" else 1.0
+    service = ResultAggregatorService(manager_of(rows))
+    found = service.trend_analyzer.analyze_trends("performance", "model")
+    verdicts = {model: metrics["average_latency_ms"]["verdict"] for model, metrics in found["trends"].items()}
+    assert verdicts == {"m00": "none", "m01": "worsening", "m02": "none"}
+    assert found["trends"]["m01"]["average_latency_ms"]["start"] == "2026-03-08T01:00:00Z"
+    assert "worsen" in found["explanation"]
+    json.dumps(found, allow_nan=False)
+    without = [{k: v for k, v in row.items() if k != "timestamp"} for row in rows]
+    with pytest.raises(UnknownNameError, match="needs a time column"):
+        ResultAggregatorService(manager_of(without)).trend_analyzer.analyze_trends("performance", "model")
