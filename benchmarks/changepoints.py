@@ -9,6 +9,7 @@ import argparse
 import json
 import platform
 import time
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -195,7 +196,7 @@ def suspects(reps: int) -> pd.DataFrame:
 
 
 def labelled(folder: Path) -> pd.DataFrame:
-    """F1 and cover of the Turing Change Point Dataset's definitions: margin 5, change at 0 added, mean over annotators."""
+    """F1 and cover of the Turing Change Point Dataset: margin 5, a change at 0 added, mean over annotators."""
     notes = json.loads((folder / "annotations.json").read_text())
     data = pd.read_csv(folder / "series.csv")
     ways = {"aggrkit": by_aggrkit, "aggrkit, log": lambda y: by_aggrkit(np.log(y)) if y.min() > 0 else by_aggrkit(y)}
@@ -233,7 +234,7 @@ def _tcpd_f1(marks: dict[str, list[int]], found: list[int]) -> float:
 def _cover(marks: dict[str, list[int]], found: list[int], n: int) -> float:
     def parts(places: list[int]) -> list[tuple[int, int]]:
         edges = [0, *sorted({p for p in places if 0 < p < n}), n]
-        return list(zip(edges[:-1], edges[1:], strict=True))
+        return list(pairwise(edges))
 
     def overlap(one: tuple[int, int], two: tuple[int, int]) -> float:
         both = max(0, min(one[1], two[1]) - max(one[0], two[0]))

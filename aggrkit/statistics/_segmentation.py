@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-__all__ = ["COMPILED", "NOTE", "BestFit", "Segmentation", "best_level"]
+__all__ = ["COMPILED", "NOTE", "BestFit", "Segmentation", "best_level", "moments_added", "rank_sums"]
 
 COMPILED: Final = find_spec("numba") is not None
 NOTE: Final = "" if COMPILED else "slow: install numba"
 
-_COMPILED = ("_advance", "_level_sorted")
+_COMPILED = ("_advance", "_level_sorted", "_moments_added", "_rank_sums")
 _lock = threading.Lock()
 _ready = False
 
@@ -147,6 +147,61 @@ def best_level(z: Floats, bound: float = 3.0) -> tuple[float, float]:
         return math.nan, 0.0
     level, cost = _level_sorted(np.sort(z), float(bound))
     return float(level), float(cost)
+
+
+def rank_sums(one: Floats, two: Floats) -> tuple[float, float]:
+    """Return Mann and Whitney's U of the second side, and the sum of k^3 - k over ties, of ascending values."""
+    prepare()
+    u, ties = _rank_sums(one, two)
+    return float(u), float(ties)
+
+
+def moments_added(
+    y: Floats, a: int, b: int, c: int, left: float, one: float, two: float, right: float, both: float
+) -> tuple[float, float, float]:
+    """Return what one level `both` on a to c, for `one` to b and `two` from there, adds to the residuals' moments.
+
+    These are the sums of squares without the first, of products of neighbours, and of squares without the last; `left`
+    and `right` are the levels of the neighbours.
+    """
+    prepare()
+    found: tuple[float, float, float] = _moments_added(y, a, b, c, left, one, two, right, both)
+    return found
+
+
+def _rank_sums(one: Floats, two: Floats) -> tuple[float, float]:
+    u, ties = 0.0, 0.0
+    i = j = 0
+    while i < len(one) or j < len(two):
+        value = one[i] if j == len(two) or (i < len(one) and one[i] <= two[j]) else two[j]
+        first, second = i, j
+        while i < len(one) and one[i] == value:
+            i += 1
+        while j < len(two) and two[j] == value:
+            j += 1
+        k = float(i - first + j - second)
+        ties += k * k * k - k
+        u += (j - second) * (first + (i - first) / 2)
+    return u, ties
+
+
+def _moments_added(
+    y: Floats, a: int, b: int, c: int, left: float, one: float, two: float, right: float, both: float
+) -> tuple[float, float, float]:
+    n = len(y)
+    first, product, last = 0.0, 0.0, 0.0
+    old = new = y[a - 1] - left if a > 0 else 0.0
+    for t in range(a, min(c + 1, n)):
+        before, fresh = old, new
+        old = y[t] - (one if t < b else (two if t < c else right))
+        new = y[t] - both if t < c else old
+        product += new * fresh - old * before
+        added = new * new - old * old
+        if t > 0:
+            first += added
+        if t < n - 1:
+            last += added
+    return first, product, last
 
 
 def _level_sorted(z: Floats, bound: float) -> tuple[float, float]:

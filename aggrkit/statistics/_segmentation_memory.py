@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from aggrkit.statistics._segmentation import moments_added
 from aggrkit.statistics._segmentation_steps import BOUND, on_points
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["FACTOR", "Line", "Verdict", "judge", "robust_line"]
 
 # A change costs this much more here than in the segmentation: it also has to pay for the search among AR(1) models.
-FACTOR: Final = 1.3
+FACTOR: Final = 1.1
 _MOST_RHO: Final = 0.99
 
 
@@ -104,18 +105,14 @@ def _moments(rest: Floats) -> Floats:
 def _delta(y: Floats, sums: Floats, edges: list[int], i: int) -> Floats:
     """Return what taking out the change at ``edges[i]`` adds to the moments."""
     a, b, c = edges[i - 1 : i + 2]
-    low, high = max(a - 1, 0), min(c + 1, len(y))
-    old = y[low:high].copy()
-    if a:
-        old[0] -= _mean(sums, y[0], edges[i - 2], a)
-    if high > c:
-        old[-1] -= _mean(sums, y[0], c, edges[i + 2])
-    new = old.copy()
-    new[a - low : c - low] -= _mean(sums, y[0], a, c)
-    old[a - low : b - low] -= _mean(sums, y[0], a, b)
-    old[b - low : c - low] -= _mean(sums, y[0], b, c)
-    found: Floats = _moments(new) - _moments(old)
-    return found
+    return np.array(
+        moments_added(
+            *(y, a, b, c),
+            *(_mean(sums, y[0], edges[i - 2], a) if a else 0.0, _mean(sums, y[0], a, b)),
+            *(_mean(sums, y[0], b, c), _mean(sums, y[0], c, edges[i + 2]) if c < len(y) else 0.0),
+            _mean(sums, y[0], a, c),
+        )
+    )
 
 
 def _fitness(moments: Floats, n: int, floor: float) -> Floats:
@@ -128,16 +125,18 @@ def _fitness(moments: Floats, n: int, floor: float) -> Floats:
 
 def robust_line(time: Floats, y: Floats, scale: float) -> Line:
     """Fit a line with the bounded loss: Theil and Sen's through the medians of up to 48 bins, then refined."""
-    bins = np.linspace(0, len(y), min(len(y), 48) + 1).astype(np.intp)
-    t = np.array([time[a:b].mean() for a, b in pairwise(bins)])
-    m = np.array([np.median(y[a:b]) for a, b in pairwise(bins)])
+    count = min(len(y), 48)
+    wide = len(y) // count
+    inner = slice((len(y) - count * wide) // 2, (len(y) - count * wide) // 2 + count * wide)
+    t = time[inner].reshape(count, wide).mean(axis=1)
+    m = np.median(y[inner].reshape(count, wide), axis=1)
     first, second = np.triu_indices(len(t), 1)
     slope = float(np.median((m[second] - m[first]) / (t[second] - t[first])))
     start = float(np.median(y - slope * time))
     best, least = Line(start, slope), math.inf
     for _ in range(10):
         rest = np.abs(y - start - slope * time) / scale
-        cost = float(np.minimum(rest * rest, BOUND**2).sum())
+        cost = float((np.minimum(rest, BOUND) ** 2).sum())
         if cost >= least - 1e-9:
             break
         best, least = Line(start, slope), cost

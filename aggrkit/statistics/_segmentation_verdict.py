@@ -1,0 +1,275 @@
+"""What is left of a staircase after all tests: the changes with their intervals, a trend, or a suspect at the end."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+import numpy as np
+from scipy.special import stdtr, stdtrit
+
+from aggrkit.statistics._segmentation import BestFit, best_level
+from aggrkit.statistics._segmentation_memory import judge
+from aggrkit.statistics._segmentation_steps import (
+    BOUND,
+    eliminate,
+    inflation,
+    memory,
+    on_points,
+    penalty_of,
+    scan_pvalue,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+    Status = Literal["confirmed", "suspect"]
+
+__all__ = ["FEWEST", "Changes", "Trend", "finish", "nothing", "present"]
+
+FEWEST: Final = 6
+_RANK_ALPHA: Final = 0.1
+_MASS: Final = 0.95
+
+
+class Trend(NamedTuple):
+    """A straight line, where it fits better than a staircase.
+
+    Attributes
+    ----------
+    start, end : float
+        The line at the first and at the last point.
+    slope, ci_lower, ci_upper : float
+        What it gains per place in the array, with the 95 % interval.
+    """
+
+    start: float
+    end: float
+    slope: float
+    ci_lower: float
+    ci_upper: float
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The changes of one series, one entry per change and in their order; empty where there are none.
+
+    Attributes
+    ----------
+    places : numpy.ndarray of int
+        Index of the first point after each change, in the array as it was given.
+    lower, upper : numpy.ndarray of int
+        Indices between which that point is, with 95 % confidence.
+    before, after : numpy.ndarray
+        Level on either side.
+    change, ci_lower, ci_upper : numpy.ndarray
+        `after` minus `before`, on the scale of the values, and its 95 % interval. For a suspect, the interval of the
+        last points about what was expected.
+    pvalue : numpy.ndarray
+        Chance that a series like this without changes shows one as clear. The search for the place is accounted for.
+    status : tuple of str
+        "confirmed", or "suspect" where no more than the last few points differ.
+    levels : numpy.ndarray
+        Level of each segment between confirmed changes: one more than there are of these. NaN where there is no value.
+    scale : float
+        Standard deviation of the noise.
+    rho : float
+        Lag-one correlation of the noise, at least 0.
+    trend : Trend or None
+        A straight line that fits better than a staircase; there are no changes then.
+    """
+
+    places: Ints
+    lower: Ints
+    upper: Ints
+    before: Floats
+    after: Floats
+    change: Floats
+    ci_lower: Floats
+    ci_upper: Floats
+    pvalue: Floats
+    status: tuple[Status, ...]
+    levels: Floats
+    scale: float
+    rho: float
+    trend: Trend | None = None
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @property
+    def confirmed(self) -> Ints:
+        """Places of the confirmed changes."""
+        return self.places[[status == "confirmed" for status in self.status]]
+
+
+class _Row(NamedTuple):
+    place: int
+    lower: int
+    upper: int
+    before: float
+    after: float
+    ci_lower: float
+    ci_upper: float
+    pvalue: float
+    status: Status
+
+
+def present(values: ArrayLike) -> tuple[Floats, Ints]:
+    """Return the finite values, and where they are."""
+    given = np.asarray(values, dtype=np.float64)
+    if given.ndim != 1:
+        raise ValueError(f"values are one series, but they have {given.ndim} dimensions: use detect_many for several")
+    index = np.flatnonzero(np.isfinite(given))
+    return given[index], index
+
+
+def nothing(y: Floats) -> Changes:
+    level = float(np.median(y)) if len(y) else math.nan
+    return _changes([], np.array([level]), 0.0 if len(y) >= FEWEST else math.nan, 0.0, None)
+
+
+def _changes(rows: list[_Row], levels: Floats, scale: float, rho: float, trend: Trend | None) -> Changes:
+    whole = np.array([row[:3] for row in rows], dtype=np.int64).reshape(-1, 3)
+    real = np.array([row[3:8] for row in rows], dtype=np.float64).reshape(-1, 5)
+    before, after, ci_lower, ci_upper, pvalue = real.T
+    places, lower, upper = whole.T
+    return Changes(
+        places=places,
+        lower=lower,
+        upper=upper,
+        before=before,
+        after=after,
+        change=after - before,
+        ci_lower=ci_lower,
+        ci_upper=ci_upper,
+        pvalue=pvalue,
+        status=tuple(row.status for row in rows),
+        levels=levels,
+        scale=scale,
+        rho=rho,
+        trend=trend,
+    )
+
+
+def finish(y: Floats, index: Ints, fit: BestFit, scale: float, gap: int, false_alarm: float, margin: float) -> Changes:
+    """Return what is left of a staircase after all tests, with its intervals."""
+    n = len(y)
+    ranks = np.empty(0)
+    saved: list[float] = []
+    if len(fit.starts) > 1:
+        noise = inflation(memory((y - on_points(fit, n)) / scale, fit.starts))
+        fit, _ = eliminate(y, fit, scale, noise, _RANK_ALPHA, 0.0, gap)
+    if len(fit.starts) > 1:
+        penalty = penalty_of(n, false_alarm)
+        starts, saved, line = judge(y, index.astype(np.float64), fit, scale, penalty)
+        if line is not None:
+            return _changes([], _levels(y, [0], scale), *_trend(y, index, scale, line.start, line.slope))
+        fit = BestFit(np.array(starts, dtype=np.int64), _levels(y, starts, scale), math.nan)
+        if len(starts) > 1:
+            fit, ranks = eliminate(y, fit, scale, noise, 1.0, margin, gap)
+            saved = [saved[starts.index(int(s)) - 1] for s in fit.starts[1:]]
+    rest = (y - on_points(fit, n)) / scale
+    rho = memory(rest, fit.starts)
+    noise = inflation(rho)
+    rows = []
+    if len(fit.starts) > 1:
+        pvalues = np.maximum(scan_pvalue(np.array(saved), n), ranks)
+        rows = _rows(y, index, fit, scale, noise, pvalues)
+    suspect = _suspect(y, index, fit, scale, noise, gap, false_alarm, margin)
+    return _changes(rows + suspect, fit.levels, scale, rho, None)
+
+
+def _levels(y: Floats, starts: list[int], scale: float) -> Floats:
+    ends = [*starts[1:], len(y)]
+    return np.array([best_level(y[a:b] / scale, BOUND)[0] * scale for a, b in zip(starts, ends, strict=True)])
+
+
+def _trend(y: Floats, index: Ints, scale: float, start: float, slope: float) -> tuple[float, float, Trend]:
+    """Return scale, memory and the trend with the interval of its slope, its variance inflated by the memory."""
+    rest = (y - start - slope * index) / scale
+    rho = memory(rest, np.zeros(1, dtype=np.int64))
+    near = np.abs(rest) < BOUND
+    x = index[near] - index[near].mean()
+    variance = float((rest[near] ** 2).sum()) / max(int(near.sum()) - 2, 1) * inflation(rho) / float(x @ x)
+    half = -float(stdtrit(max(len(y) - 2, 1), 0.025)) * scale * math.sqrt(variance)
+    ends = start + slope * index[0], start + slope * index[-1]
+    return scale, rho, Trend(float(ends[0]), float(ends[1]), slope, slope - half, slope + half)
+
+
+def _rows(y: Floats, index: Ints, fit: BestFit, scale: float, noise: float, pvalues: Floats) -> list[_Row]:
+    """Return the confirmed changes, with the set of their places and the intervals of the differences."""
+    n = len(y)
+    bounds = np.append(fit.starts, n)
+    rest = (y - on_points(fit, n)) / scale
+    near = np.abs(rest) < BOUND
+    count = np.add.reduceat(near, fit.starts).clip(min=1)
+    freedom = max(int(near.sum()) - len(fit.levels), 1)
+    spread = scale * math.sqrt(float((rest[near] ** 2).sum()) / freedom * noise)
+    reach = -float(stdtrit(freedom, (1 - _MASS) / 2)) * spread
+    rows = []
+    for i, pvalue in enumerate(pvalues):
+        one, two = fit.levels[i], fit.levels[i + 1]
+        a, place, b = bounds[i], bounds[i + 1], bounds[i + 2]
+        loss = [np.clip((y[a:b] - level) / scale, -BOUND, BOUND) ** 2 for level in (one, two)]
+        # The cost if the second level begins at a, a + 1, ..., b - 1; it never begins at a, for there is a first one.
+        cost = np.cumsum(np.append(0.0, (loss[0] - loss[1])[:-1])) / noise
+        weight = np.exp((cost.min() - cost) / 2)
+        weight[0] = 0.0
+        order = np.argsort(-weight, kind="stable")
+        enough = int(np.searchsorted(np.cumsum(weight[order]), _MASS * weight.sum())) + 1
+        inside = np.append(order[:enough] + a, place)
+        half = reach * math.sqrt(1 / count[i] + 1 / count[i + 1])
+        rows.append(
+            _Row(
+                *(int(index[place]), int(index[inside.min()]), int(index[inside.max()])),
+                *(float(one), float(two), float(two - one - half), float(two - one + half), float(pvalue)),
+                "confirmed",
+            )
+        )
+    return rows
+
+
+def _suspect(
+    y: Floats,
+    index: Ints,
+    fit: BestFit,
+    scale: float,
+    noise: float,
+    gap: int,
+    false_alarm: float,
+    margin: float,
+) -> list[_Row]:
+    """Return the last few points as a suspect, if all are on one side and outside what the segment foretells.
+
+    Tried for the last 1 to ``gap - 1`` points, with the rate shared. They have to be near their mean, this outside
+    the prediction interval, and each farther out than all but the share `false_alarm` of the residuals so far: noise with heavy tails
+    makes its own bounds.
+    """
+    n = len(y)
+    a, level = int(fit.starts[-1]), float(fit.levels[-1])
+    rest = y - on_points(fit, n)
+    for k in range(gap - 1, 0, -1):
+        m = n - k - a
+        if m < gap or n - k < FEWEST:
+            continue
+        held = np.clip(rest[: n - k] / scale, -BOUND, BOUND)
+        level = best_level(y[a : n - k] / scale, BOUND)[0] * scale
+        last = y[n - k :] - level
+        if (last > 0).any() and (last < 0).any():
+            continue
+        freedom = max(n - k - len(fit.starts), 1)
+        spread = max(scale, scale * math.sqrt(float(held @ held) / freedom))
+        error = spread * math.sqrt(min(noise, k) / k + noise / m)
+        mean = float(last.mean())
+        pvalue = min(2 * float(stdtr(freedom, -abs(mean) / error)) * (gap - 1), 1.0)
+        if pvalue >= false_alarm or abs(mean) <= margin or np.abs(last - mean).max() > BOUND * spread:
+            continue
+        if np.abs(last).min() > float(np.quantile(np.abs(rest[: n - k]), 1 - false_alarm, method="higher")):
+            half = -float(stdtrit(freedom, (1 - _MASS) / 2)) * error
+            first, end = int(index[n - k]), int(index[n - 1])
+            return [_Row(first, first, end, level, level + mean, mean - half, mean + half, pvalue, "suspect")]
+    return []
