@@ -39,8 +39,8 @@ REFITS: Final = 2
 _MOST_RHO: Final = 0.95
 _SIZES: Final = np.log([12.0, 20.0, 50.0, 100.0, 300.0, 1000.0, 3000.0])
 _ALPHAS: Final = np.log([0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.001])
-# Penalty by size and rate: what a share of change-free Gaussian series, 30,000 of 12 points to 1,500 of 3,000, would pay
-# for a change, with scale and memory as first_scale finds them. Rates below 0.01 are smoothed for the longest.
+# Penalty by size and rate: what a share of change-free Gaussian series would pay for a change, with scale and memory as
+# first_scale finds them; 30,000 series of 12 points to 1,500 of 3,000. The smallest rates are smoothed for the longest.
 _CRITICAL: Final = np.array(
     [
         [1.5, 3.5, 5.2, 7.3, 10.5, 13.6, 17.1, 25.8],

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["FEWEST", "Changes", "Trend", "finish", "nothing", "present"]
 
 FEWEST: Final = 6
-_RANK_ALPHA: Final = 0.1
 _MASS: Final = 0.95
 
 
@@ -161,8 +160,7 @@ def finish(y: Floats, index: Ints, fit: BestFit, scale: float, gap: int, false_a
     ranks = np.empty(0)
     saved: list[float] = []
     if len(fit.starts) > 1:
-        noise = inflation(memory((y - on_points(fit, n)) / scale, fit.starts))
-        fit, _ = eliminate(y, fit, scale, noise, _RANK_ALPHA, 0.0, gap)
+        fit, _ = eliminate(y, fit, scale, 1.0, false_alarm, 0.0, gap)
     if len(fit.starts) > 1:
         penalty = penalty_of(n, false_alarm)
         starts, saved, line = judge(y, index.astype(np.float64), fit, scale, penalty)
@@ -170,7 +168,8 @@ def finish(y: Floats, index: Ints, fit: BestFit, scale: float, gap: int, false_a
             return _changes([], _levels(y, [0], scale), *_trend(y, index, scale, line.start, line.slope))
         fit = BestFit(np.array(starts, dtype=np.int64), _levels(y, starts, scale), math.nan)
         if len(starts) > 1:
-            fit, ranks = eliminate(y, fit, scale, noise, 1.0, margin, gap)
+            noise = inflation(memory((y - on_points(fit, n)) / scale, fit.starts))
+            fit, ranks = eliminate(y, fit, scale, noise, false_alarm, margin, gap)
             saved = [saved[starts.index(int(s)) - 1] for s in fit.starts[1:]]
     rest = (y - on_points(fit, n)) / scale
     rho = memory(rest, fit.starts)
@@ -245,9 +244,9 @@ def _suspect(
 ) -> list[_Row]:
     """Return the last few points as a suspect, if all are on one side and outside what the segment foretells.
 
-    Tried for the last 1 to ``gap - 1`` points, with the rate shared. They have to be near their mean, this outside
-    the prediction interval, and each farther out than all but the share `false_alarm` of the residuals so far: noise with heavy tails
-    makes its own bounds.
+    Tried for the last 1 to ``gap - 1`` points, with the rate shared. They have to be near their mean, this outside the
+    prediction interval, and each farther out than all but the share `false_alarm` of the residuals so far: noise with
+    heavy tails makes its own bounds.
     """
     n = len(y)
     a, level = int(fit.starts[-1]), float(fit.levels[-1])

@@ -59,9 +59,9 @@ def detect(values: ArrayLike, false_alarm: float = 0.05, margin: float = 0.0, mi
     known when changes are sought and the other way round; so the interval of a change just clear enough to be seen is
     too far from zero. Noise is taken to have the same scale in all segments.
 
-    Telling memory from steps has a price: where noise has no memory, the rate of false alarms is well below
-    `false_alarm`, about 1 % for 5 % asked, and 3 % if it is skewed. With memory it is 3 % at rho = 0.3. It is above
-    what is asked only for short series with long memory: 10 % at rho = 0.6 in 50 points.
+    Telling memory from steps has a price: where noise has no memory, the rate of false alarms is below `false_alarm`,
+    1 % to 2 % for 5 % asked. It is about 4 % if the noise is skewed or has rho = 0.3. It is above what is asked for
+    short series with long memory, 10 % at rho = 0.6 in 50 points, and with rho = 0.3 if much more than 5 % is asked.
 
     References
     ----------

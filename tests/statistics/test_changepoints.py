@@ -191,6 +191,14 @@ def test_backwards_the_changes_are_the_same(seed: int) -> None:
     np.testing.assert_allclose(backward.change[::-1], -forward.change, rtol=1e-6)
 
 
+@pytest.mark.parametrize("alpha", [0.2, 0.05, 0.01])
+def test_what_is_said_is_clear_at_the_rate_asked(alpha: float) -> None:
+    found = [detect(stepped(seed, n=60, size=2.5), alpha) for seed in range(40)]
+    pvalues = np.concatenate([f.pvalue for f in found])
+    assert len(pvalues) > 5
+    assert pvalues.max() <= alpha
+
+
 def test_order_matters() -> None:
     y = np.append(np.zeros(40), np.full(40, 3.0)) + np.random.default_rng(0).normal(size=80) * 0.5
     assert detect(y).places.tolist() == [40]
@@ -441,6 +449,18 @@ def test_false_alarms_are_as_rare_as_asked(kind: str, most: float) -> None:
     found = [detect(y) for y in series]
     rate = np.mean([len(f.confirmed) > 0 or f.trend is not None for f in found])
     assert rate <= most + 2.6 * math.sqrt(most * (1 - most) / len(series))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("alpha", [0.2, 0.01])
+@pytest.mark.parametrize("kind", ["gaussian", "lognormal", "outliers"])
+def test_the_dial_is_the_rate_of_false_alarms(kind: str, alpha: float) -> None:
+    # 500 series of 100 points; at most 2.6 standard deviations more than asked for, and the same again for suspects.
+    rng = np.random.default_rng([14, len(kind)])
+    found = [detect(noise(kind, 100, rng), alpha) for _ in range(500)]
+    most = alpha + 2.6 * math.sqrt(alpha * (1 - alpha) / 500)
+    assert np.mean([len(f.confirmed) > 0 or f.trend is not None for f in found]) <= most
+    assert np.mean(["suspect" in f.status for f in found]) <= most
 
 
 @pytest.mark.slow
