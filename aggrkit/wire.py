@@ -82,6 +82,8 @@ def plain(value: Any) -> Any:
         return str(value) if isinstance(value, str) else value
     if isinstance(value, np.generic) and not isinstance(value, (np.datetime64, np.timedelta64)):
         value = value.item()
+    if isinstance(value, bool):
+        return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, int):
@@ -100,7 +102,7 @@ def plain(value: Any) -> Any:
 
 
 def _single(value: Any) -> Any:
-    if value is pd.NaT or value is pd.NA:
+    if value is pd.NaT or value is pd.NA or (isinstance(value, (np.datetime64, np.timedelta64)) and np.isnat(value)):
         return None
     if isinstance(value, (np.datetime64, datetime)):
         moment = pd.Timestamp(value)
@@ -150,13 +152,17 @@ def basic_statistics(stats: pd.DataFrame, groups: Sequence[str], proportions: pd
             group[metric] = {"count": n, "mean": mean, "median": median, "min": least, "max": most, "std": std}
         group["result_count"] = n + missing
     if proportions is not None:
-        columns = _columns(proportions, ("metric", "n", "successes", "failures", "rate", "ci_lower", "ci_upper"))
-        for key, (metric, n, passed, failed, rate, low, high) in zip(
+        columns = _columns(
+            proportions, ("metric", "n", "missing", "successes", "failures", "rate", "ci_lower", "ci_upper")
+        )
+        for key, (metric, n, missing, passed, failed, rate, low, high) in zip(
             group_keys(proportions, groups), zip(*columns, strict=True), strict=True
         ):
+            group = found.setdefault(key, {})
+            group.setdefault("result_count", n + missing)
             if n:
                 counted = {"successes": passed, "failures": failed, "rate": rate, "ci_lower": low, "ci_upper": high}
-                found[key][metric] = _of_outcomes(passed, failed) | counted
+                group[metric] = _of_outcomes(passed, failed) | counted
     return {
         key: {**{k: v for k, v in group.items() if k != "result_count"}, "result_count": group["result_count"]}
         for key, group in found.items()
@@ -176,8 +182,9 @@ def percentiles_response(stats: pd.DataFrame, groups: Sequence[str], proportions
         for key, (metric, passed, failed) in zip(
             group_keys(proportions, groups), zip(*columns, strict=True), strict=True
         ):
+            group = found.setdefault(key, {})
             if passed + failed:
-                found[key][metric] = {p: _outcome_quantile(passed, failed, float(p[1:]) / 100) for p in _POINTS}
+                group[metric] = {p: _outcome_quantile(passed, failed, float(p[1:]) / 100) for p in _POINTS}
     return found
 
 
@@ -314,7 +321,7 @@ def trends_response(frame: pd.DataFrame, groups: Sequence[str]) -> Nested:
 def as_csv(answer: Mapping[str, Any]) -> str:
     """Return the statistics of an answer as CSV: a line per group and metric."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(_CSV)
     points = answer["results"]["percentiles"]
     for group, metrics in answer["results"]["basic_statistics"].items():

@@ -517,10 +517,12 @@ class _Cells:
         return frame.astype({"metric": "str", "direction": "str"})
 
     def _labels(self, taken: pa.Table, number: NDArray[np.int64]) -> Any:
-        if "identity" in taken.column_names:
-            return taken["identity"].to_pandas(integer_object_nulls=True).to_numpy()
         take = self.prepared.observations.take
-        return number if take is None else take(number).index.to_flat_index().to_numpy()
+        labels: Any = number if take is None else take(number).index.to_flat_index().to_numpy()
+        if "identity" not in taken.column_names:
+            return labels
+        names = taken["identity"].to_pandas(integer_object_nulls=True)
+        return names.astype(object).where(names.notna(), labels).to_numpy() if names.isna().any() else names.to_numpy()
 
     def _groups_of(self, cell: NDArray[np.intp]) -> pd.DataFrame:
         renamed = {}

@@ -28,6 +28,8 @@ __all__ = ["are_thin", "without_poolable"]
 _THIN: Final = 20
 _MOST_ROWS: Final = 200_000
 _MATTERS: Final = 0.01
+_MOST_LEVELS: Final = 200
+_ROWS_A_LEVEL: Final = 5
 
 
 def are_thin(sizes: Sequence[Floats]) -> bool:
@@ -52,6 +54,7 @@ def without_poolable(
 
     One after the other the column that matters least is left out, until each of the rest matters: within cells of all
     the others, the values or their distance from the middle differ by it (Kruskal and Wallis, p < 0.01 for any metric).
+    A column with more than 200 values, or fewer than 5 rows for each, stays: too little is known of what it does.
 
     Parameters
     ----------
@@ -79,17 +82,38 @@ def without_poolable(
     codes = {column.name: codes_of(rows[f"k{len(grouped) + place}"])[0] for place, column in enumerate(others)}
     values = [rows[f"x{place}"].to_numpy().astype(np.float64) for place in range(len(metrics))]
     kept = list(others)
-    while kept:
-        chances = []
-        for column in kept:
+    open_ = [column for column in others if _is_told(codes[column.name])]
+    while open_:
+        chances = {}
+        for column in list(open_):
             rest = [codes[other.name] for other in kept if other is not column]
-            stratum = numbered([*fixed, *rest], rows.num_rows)
-            chances.append(min(_chance(value, codes[column.name], stratum) for value in values))
-        least = int(np.argmax(chances))
-        if chances[least] < _MATTERS:
+            chance = _least_chance(values, codes[column.name], numbered([*fixed, *rest], rows.num_rows))
+            if chance < _MATTERS:
+                open_.remove(column)
+            else:
+                chances[column.name] = chance
+        if not open_:
             break
-        del kept[least]
+        least = max(open_, key=lambda column: chances[column.name])
+        kept.remove(least)
+        open_.remove(least)
     return kept
+
+
+def _least_chance(values: Sequence[Floats], group: Ints, stratum: Ints) -> float:
+    """Return the smallest p-value over all metrics, or the first that is small enough."""
+    least = 1.0
+    for value in values:
+        least = min(least, _chance(value, group, stratum))
+        if least < _MATTERS:
+            break
+    return least
+
+
+def _is_told(code: Ints) -> bool:
+    """Say whether there are enough rows of each value to see what a column does."""
+    levels = int(code.max(initial=0)) + 1
+    return levels <= _MOST_LEVELS and len(code) >= _ROWS_A_LEVEL * levels
 
 
 def _chance(values: Floats, group: Ints, stratum: Ints) -> float:

@@ -85,9 +85,11 @@ class RecordPreprocessor:
         if not kept:
             raise EmptySelectionError(f"the stage {self.name!r} took out every observation")
         frame = pd.DataFrame(kept)
-        named = {column.name for column in prepared.groups.values() if column is not None}
-        named |= {metric.name for metric in prepared.metrics}
-        gone = sorted(named & {name for record in records for name in record} - set(frame.columns))
+        grouped = {column.name for column in prepared.groups.values() if column is not None}
+        measured = {metric.name for metric in prepared.metrics}
+        there = {name for record in records for name in record}
+        gone = sorted(grouped & there - set(frame.columns))
+        gone += sorted(measured) if measured & there and not measured & set(frame.columns) else []
         if gone:
             raise ValueError(f"the records no longer have the columns that were asked for: {gone}")
         frame = frame.assign(**{c.name: None for c in prepared.schema.columns if c.name not in frame})

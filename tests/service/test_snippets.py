@@ -15,7 +15,7 @@ import pytest
 
 import aggrkit
 from aggrkit import BenchmarkDBManager, ResultAggregatorService
-from aggrkit.errors import StageError, UnknownNameError
+from aggrkit.errors import UnknownNameError
 from aggrkit.wire import answer_schema
 from tests.service.results import Records, anomalies_of, manager_of
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VALIDATOR = jsonschema.Draft202012Validator(answer_schema())
-LOST_COLUMNS = pytest.mark.xfail(
-    strict=True, raises=StageError, reason="a preprocessor that takes out all values of a metric fails"
-)
 README = Path(__file__).parents[2] / "README.md"
 PARTS = {"basic_statistics", "percentiles", "distributions", "anomalies", "comparisons"}
 
@@ -381,10 +378,8 @@ def test_configuration(source: Source) -> None:
     assert all(abs(one["z_score"]) >= 2.5 for one in found)
 
 
-def test_custom_pipeline_components(source: Source, request: pytest.FixtureRequest) -> None:
+def test_custom_pipeline_components(source: Source) -> None:
     manager, rows = source
-    if isinstance(manager, BenchmarkDBManager):
-        request.applymarker(LOST_COLUMNS)
     names = program(manager, START, BY_TIME, CONFIGURED, CUSTOM)
     service = names["aggregator"]
     assert [service.preprocessing_pipeline[-1], service.aggregation_pipeline[-1]] == [
@@ -411,7 +406,6 @@ def test_custom_preprocessor_that_lets_nothing_pass() -> None:
     assert answer["metadata"]["notes"]
 
 
-@pytest.mark.xfail(strict=True, reason="results without an id have none among results with ids")
 def test_anomalies_of_results_with_and_without_ids_have_ids() -> None:
     rows = [{key: value for key, value in row.items() if key != "custom_field"} for row in own_results()]
     with BenchmarkDBManager(":memory:") as store:
