@@ -62,7 +62,11 @@ def as_frame(results: object, *, spread: bool = True) -> pd.DataFrame:
             if not isinstance(row, Mapping):
                 raise SchemaError(f"a result is a dictionary; result {place} is {quoted(row)}")
     frame = pd.DataFrame(rows)
-    nested = [name for name in _NESTED if spread and name in frame and frame[name].map(type).eq(dict).any()]
+    nested = [
+        name
+        for name in _NESTED
+        if spread and name in frame and any(isinstance(value, Mapping) for value in frame[name])
+    ]
     return pd.DataFrame([_spread(row, nested) for row in rows]) if nested else frame
 
 

@@ -40,8 +40,6 @@ class BestFit(NamedTuple):
 def prepare() -> None:
     """Compile what can be compiled, once."""
     global _ready
-    if _ready:
-        return
     with _lock:
         if _ready:
             return
@@ -111,9 +109,20 @@ class Segmentation:
         while self.size < end:
             # The penalty goes in as float so that numba compiles one version only.
             self.size, self.pieces = _advance(
-                *(self._z, self.size, end, float(self.penalty), float(self.bound), self.gap),
-                *(self._best, self._back, self._level),
-                *(self._pieces, self._origin, self._spare, self._spare_origin, self.pieces),
+                self._z,
+                self.size,
+                end,
+                float(self.penalty),
+                float(self.bound),
+                self.gap,
+                self._best,
+                self._back,
+                self._level,
+                self._pieces,
+                self._origin,
+                self._spare,
+                self._spare_origin,
+                self.pieces,
             )
             if self.size < end:
                 room = self._pieces.shape[1]
