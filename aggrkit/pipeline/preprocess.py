@@ -239,6 +239,7 @@ class Invalid:
             _source_of(metric, schema) if metric.name.startswith(NORMALIZED) else metric for metric in prepared.metrics
         )
         cleaned: dict[str, ibis.Value] = {}
+        impossible: dict[str, tuple[str, Column]] = {}
         audits = dict(prepared.audits)
         for metric in needed:
             column = _column_of(metric, schema)
@@ -248,13 +249,17 @@ class Invalid:
             target = f"{_VALID}{len(cleaned)}"  # beside the raw values, by which duplicates are told
             cleaned[target] = ibis.ifelse(possible, number, ibis.null("float64"))
             audit_column = f"{_AUDIT}{len(audits)}"
-            cleaned[audit_column] = _was_impossible(raw, number, possible)
+            impossible[audit_column] = target, column
             audits[f"{metric.name}: {_impossible(metric)}"] = audit_column
             schema = _moved(schema, metric, target)
         table = table.mutate(**cleaned)
+        told = {
+            name: _was_impossible(table[column.field], as_number(table[column.field], column), table[target])
+            for name, (target, column) in impossible.items()
+        }
         audits[_EMPTY] = f"{_AUDIT}_none"
         nothing_left = all_of([table[_column_of(metric, schema).field].isnull() for metric in needed])
-        table = table.mutate(**{f"{_AUDIT}_none": nothing_left})
+        table = table.mutate(**told, **{f"{_AUDIT}_none": nothing_left})
         return replace(prepared, table=table, schema=schema, audits=MappingProxyType(audits))
 
 
@@ -515,12 +520,15 @@ def _impossible(metric: Metric) -> str:
     return "not a finite number" if metric.minimum is None else "negative, or not a finite number"
 
 
-def _was_impossible(raw: ibis.Column, number: ibis.Column, possible: ibis.Value) -> ibis.Value:
-    """Say where a value was there and can't be; NaN and empty text are missing, not impossible."""
+def _was_impossible(raw: ibis.Column, number: ibis.Column, valid_value: ibis.Column) -> ibis.Value:
+    """Say where a value was there and can't be; NaN and empty text are missing, not impossible.
+
+    Only rows without a valid value are looked at: that leaves the engine little to do.
+    """
     there = label_of(raw).notnull()
     if number.type().is_floating():
         there = there & ~number.isnan().fill_null(False)
-    return there & ~possible.fill_null(False)
+    return ibis.ifelse(valid_value.isnull(), there, False)
 
 
 def _first_of_each(table: ibis.Table, key: ibis.Column, label: str) -> tuple[ibis.Table, int]:
