@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aggrkit.model.answer import Answer
     from aggrkit.model.schema import Schema
     from aggrkit.pipeline.pipeline import Pipeline
-    from aggrkit.pipeline.preprocess import Prepared
+    from aggrkit.pipeline.prepared import Prepared
     from aggrkit.pipeline.sides import Sides
     from aggrkit.sources.observations import Observations
 

@@ -11,7 +11,7 @@ from aggrkit.errors import EmptySelectionError, SchemaError, UnknownNameError
 from aggrkit.model.schema import Role
 from aggrkit.model.selection import Selection
 from aggrkit.pipeline.expressions import as_number, fetch
-from aggrkit.pipeline.preprocess import select, times_of
+from aggrkit.pipeline.selecting import select, times_of
 from aggrkit.statistics.proportions import wilson_interval
 from aggrkit.wire import basic_statistics, group_keys, percentiles_response, plain
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aggrkit.analysis import Analysis
     from aggrkit.findings import Comparison
     from aggrkit.model.schema import Schema
-    from aggrkit.pipeline.preprocess import Prepared
+    from aggrkit.pipeline.prepared import Prepared
 
 __all__ = [
     "DIMENSIONS",

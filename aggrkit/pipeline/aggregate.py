@@ -23,9 +23,11 @@ from aggrkit.errors import (
 )
 from aggrkit.model.answer import COLUMNS, RowsReport
 from aggrkit.model.schema import Kind, Role
+from aggrkit.pipeline.auditing import rows_report
 from aggrkit.pipeline.deviations import two_pass_std
 from aggrkit.pipeline.expressions import as_number, fetch, label_of, mean, quantiles, text_of
-from aggrkit.pipeline.preprocess import UNKNOWN, Prepared, nothing_selected, rows_report
+from aggrkit.pipeline.prepared import UNKNOWN, Prepared
+from aggrkit.pipeline.selecting import nothing_selected
 from aggrkit.statistics.proportions import wilson_interval
 
 if TYPE_CHECKING:

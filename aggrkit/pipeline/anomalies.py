@@ -16,7 +16,7 @@ from aggrkit.model.schema import DIMENSIONS, Column, Role
 from aggrkit.pipeline.aggregate import group_labels
 from aggrkit.pipeline.expressions import any_of, fetch, mean, quantiles
 from aggrkit.pipeline.pooling import are_thin, without_poolable
-from aggrkit.pipeline.preprocess import group_key
+from aggrkit.pipeline.prepared import group_key
 from aggrkit.sources.observations import ROW
 from aggrkit.statistics.multiplicity import any_of_many
 from aggrkit.statistics.outliers import (
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from aggrkit.model.metric import Metric
-    from aggrkit.pipeline.preprocess import Prepared
+    from aggrkit.pipeline.prepared import Prepared
 
     Floats = NDArray[np.float64]
 

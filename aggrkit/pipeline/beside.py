@@ -13,7 +13,7 @@ from aggrkit.model.schema import Column, Kind, Role, Schema
 from aggrkit.pipeline.expressions import text_of
 
 if TYPE_CHECKING:
-    from aggrkit.pipeline.preprocess import Prepared
+    from aggrkit.pipeline.prepared import Prepared
 
 __all__ = ["beside", "with_side"]
 

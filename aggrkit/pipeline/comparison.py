@@ -19,7 +19,7 @@ from aggrkit.statistics.multiplicity import adjust_pvalues
 if TYPE_CHECKING:
     from aggrkit.model.metric import Metric
     from aggrkit.model.schema import Schema
-    from aggrkit.pipeline.preprocess import Prepared
+    from aggrkit.pipeline.prepared import Prepared
     from aggrkit.pipeline.sides import Sides
 
 __all__ = ["DETAILS", "VERDICTS", "Compare"]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from aggrkit.model.schema import Column
-    from aggrkit.pipeline.preprocess import Prepared
+    from aggrkit.pipeline.prepared import Prepared
 
 __all__ = ["METHODS", "Correlate"]
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from aggrkit.model.metric import Metric
     from aggrkit.model.schema import Column
-    from aggrkit.pipeline.preprocess import Prepared
+    from aggrkit.pipeline.prepared import Prepared
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.intp]

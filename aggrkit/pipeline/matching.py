@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import ibis
 
-    from aggrkit.pipeline.preprocess import Prepared
+    from aggrkit.pipeline.prepared import Prepared
 
 __all__ = ["Matching", "find_matching", "information", "worth_matching"]
 

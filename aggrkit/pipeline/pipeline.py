@@ -12,9 +12,11 @@ import numpy as np
 from aggrkit.errors import AggrError, SourceError, StageError, UnknownNameError
 from aggrkit.model.answer import Answer
 from aggrkit.pipeline.aggregate import Custom, Moments, Percentiles, aggregate, statistics_columns
+from aggrkit.pipeline.auditing import audit
 from aggrkit.pipeline.expressions import fetch, row_hash
-from aggrkit.pipeline.preprocess import Duplicates, Invalid, Normalise, Prepared, as_numbers, audit, select
+from aggrkit.pipeline.preprocess import Duplicates, Invalid, Normalise, as_numbers
 from aggrkit.pipeline.records import RecordAggregator, RecordPostprocessor, RecordPreprocessor, RelationStage
+from aggrkit.pipeline.selecting import select
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from aggrkit.model.selection import Selection
     from aggrkit.pipeline.aggregate import Aggregator
+    from aggrkit.pipeline.prepared import Prepared
     from aggrkit.pipeline.preprocess import Preprocessor
     from aggrkit.sources.observations import Observations
 

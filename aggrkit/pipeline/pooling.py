@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from aggrkit.pipeline.expressions import fetch
-from aggrkit.pipeline.preprocess import group_key
+from aggrkit.pipeline.prepared import group_key
 from aggrkit.pipeline.trends import codes_of, numbered
 from aggrkit.statistics.differences import grouped_medians, kruskal_wallis
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from aggrkit.model.metric import Metric
     from aggrkit.model.schema import Column
-    from aggrkit.pipeline.preprocess import Prepared
+    from aggrkit.pipeline.prepared import Prepared
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.intp]

@@ -11,8 +11,10 @@ import pandas as pd
 
 from aggrkit.errors import EmptySelectionError
 from aggrkit.model.schema import recognise
+from aggrkit.pipeline.auditing import counted
 from aggrkit.pipeline.expressions import fetch
-from aggrkit.pipeline.preprocess import UNKNOWN, Prepared, counted, nothing_selected
+from aggrkit.pipeline.prepared import UNKNOWN, Prepared
+from aggrkit.pipeline.selecting import nothing_selected
 from aggrkit.sources.frame import frame_relation
 from aggrkit.sources.observations import ROW, Observations
 

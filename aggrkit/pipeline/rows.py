@@ -10,14 +10,14 @@ import pandas as pd
 
 from aggrkit.pipeline.aggregate import value_text
 from aggrkit.pipeline.expressions import all_of, fetch, label_of
-from aggrkit.pipeline.preprocess import UNKNOWN
+from aggrkit.pipeline.prepared import UNKNOWN
 from aggrkit.sources.observations import ROW, Observations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from aggrkit.model.schema import Column
-    from aggrkit.pipeline.preprocess import Prepared
+    from aggrkit.pipeline.prepared import Prepared
     from aggrkit.pipeline.sides import Sides
 
 __all__ = ["is_condition", "numbered_rows", "rows_behind", "rows_numbered", "rows_of_sides"]

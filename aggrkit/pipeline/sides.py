@@ -14,10 +14,10 @@ from aggrkit.errors import EmptySelectionError, UnknownNameError, did_you_mean, 
 from aggrkit.model.schema import Column, Role
 from aggrkit.model.selection import TimeRange, values_of
 from aggrkit.pipeline.expressions import fetch, is_among, label_of
-from aggrkit.pipeline.preprocess import times_of
+from aggrkit.pipeline.selecting import times_of
 
 if TYPE_CHECKING:
-    from aggrkit.pipeline.preprocess import Prepared
+    from aggrkit.pipeline.prepared import Prepared
 
 __all__ = ["Sides"]
 

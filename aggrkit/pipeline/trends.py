@@ -14,7 +14,7 @@ from aggrkit.model.answer import COLUMNS, Answer
 from aggrkit.model.schema import Role
 from aggrkit.pipeline.aggregate import group_labels
 from aggrkit.pipeline.expressions import fetch, label_of, mean, text_of
-from aggrkit.pipeline.preprocess import times_of
+from aggrkit.pipeline.selecting import times_of
 from aggrkit.statistics.differences import grouped_medians
 from aggrkit.statistics.multiplicity import adjust_pvalues
 from aggrkit.statistics.trends import mann_kendall, theil_sen, time_bins
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from aggrkit.model.metric import Metric
     from aggrkit.model.schema import Column
-    from aggrkit.pipeline.preprocess import Prepared
+    from aggrkit.pipeline.prepared import Prepared
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.intp]

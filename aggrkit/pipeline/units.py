@@ -12,7 +12,7 @@ from aggrkit.model.schema import Role
 from aggrkit.pipeline.aggregate import as_text
 from aggrkit.pipeline.expressions import fetch, label_of, mean
 from aggrkit.pipeline.matching import Matching, find_matching, worth_matching
-from aggrkit.pipeline.preprocess import group_key
+from aggrkit.pipeline.prepared import group_key
 from aggrkit.pipeline.sides import SIDE, Sides
 from aggrkit.statistics.comparison import nested_effect
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from aggrkit.model.schema import Column
-    from aggrkit.pipeline.preprocess import Prepared
+    from aggrkit.pipeline.prepared import Prepared
 
     Floats = NDArray[np.float64]
 

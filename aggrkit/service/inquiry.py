@@ -19,14 +19,16 @@ from aggrkit.model.schema import Role
 from aggrkit.model.selection import LEVELS, Selection, TimeRange
 from aggrkit.pipeline.aggregate import Means, Moments, Percentiles, aggregate, distributions, proportions
 from aggrkit.pipeline.anomalies import DetectAnomalies
+from aggrkit.pipeline.auditing import settled
 from aggrkit.pipeline.beside import beside, with_side
 from aggrkit.pipeline.comparison import Compare
 from aggrkit.pipeline.correlations import Correlate
 from aggrkit.pipeline.expressions import fetch, label_of
 from aggrkit.pipeline.pipeline import Pipeline
-from aggrkit.pipeline.preprocess import Duplicates, Invalid, Normalise, Prepared, settled, times_of
+from aggrkit.pipeline.preprocess import Duplicates, Invalid, Normalise
 from aggrkit.pipeline.records import RecordPreprocessor, grouped_records, records_of
 from aggrkit.pipeline.rows import numbered_rows
+from aggrkit.pipeline.selecting import times_of
 from aggrkit.pipeline.sides import Sides
 from aggrkit.pipeline.trends import FindTrends
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
     from aggrkit.findings import Finding
     from aggrkit.model.metric import Metric
+    from aggrkit.pipeline.prepared import Prepared
     from aggrkit.pipeline.preprocess import Preprocessor
     from aggrkit.service.sessions import Session
     from aggrkit.sources.observations import Observations

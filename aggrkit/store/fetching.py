@@ -9,7 +9,7 @@ from aggrkit.errors import SchemaError, UnknownNameError
 from aggrkit.model.schema import Field, Role, recognise
 from aggrkit.model.selection import Selection
 from aggrkit.pipeline.expressions import fetch
-from aggrkit.pipeline.preprocess import select
+from aggrkit.pipeline.selecting import select
 from aggrkit.sources.engine import reading
 from aggrkit.sources.observations import Observations
 from aggrkit.store.layout import COMMON, KEY, KINDS, METRICS, TABLES, columns_of, filled_columns

@@ -1,0 +1,78 @@
+"""What the first phase took out, and its rows worked out once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+import ibis
+
+from aggrkit.model.answer import RowsReport
+from aggrkit.pipeline.expressions import fetch
+from aggrkit.pipeline.selecting import nothing_selected
+from aggrkit.sources.engine import reading
+from aggrkit.sources.observations import ROW
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aggrkit.pipeline.prepared import Prepared
+
+
+__all__ = ["NOTHING_LEFT", "audit", "counted", "rows_report", "settled"]
+
+NOTHING_LEFT: Final = "no metric has a value"
+
+
+def rows_report(prepared: Prepared, selected: int, audited: Mapping[str, int]) -> RowsReport:
+    """Put together what the stages took out."""
+    cells = {
+        **prepared.cells_out,
+        **{reason: count for reason, count in audited.items() if count and reason != NOTHING_LEFT},
+    }
+    rows_out = dict(prepared.rows_out) | ({NOTHING_LEFT: audited[NOTHING_LEFT]} if audited.get(NOTHING_LEFT) else {})
+    return RowsReport(selected + sum(prepared.rows_out.values()), rows_out, cells, prepared.notes)
+
+
+def audit(prepared: Prepared) -> RowsReport:
+    """Count what the stages took out, in a scan of its own; raise where nothing was selected."""
+    rows, audited = _audited(prepared)
+    if not rows:
+        raise nothing_selected(prepared)
+    return rows_report(prepared, rows, audited)
+
+
+def counted(prepared: Prepared) -> Prepared:
+    """Return the rows without those that have no value left, and with what was taken out counted once and for all."""
+    if not prepared.audits:
+        return prepared
+    _, audited = _audited(prepared)
+    found = rows_report(prepared, 0, audited)
+    table = (
+        prepared.table.filter(~prepared.table[prepared.audits[NOTHING_LEFT]])
+        if NOTHING_LEFT in prepared.audits
+        else prepared.table
+    )
+    return replace(
+        prepared, table=table, audits=MappingProxyType({}), rows_out=found.rows_out, cells_out=found.cells_out
+    )
+
+
+def settled(prepared: Prepared) -> Prepared:
+    """Return the same rows worked out once, in a table of the engine's own, for several questions to them."""
+    backend = prepared.table.get_backend()
+    name = ibis.util.gen_name("aggrkit_settled")
+    wanted = {ROW, *(column.field for column in prepared.schema.columns), *prepared.audits.values()}
+    table = prepared.table.select([column for column in prepared.table.columns if column in wanted])
+    with reading(prepared.label):
+        made = backend.con.execute(f'CREATE TEMP TABLE "{name}" AS {backend.compile(table)}').fetchone()
+        return replace(prepared, table=backend.table(name), size=made[0])
+
+
+def _audited(prepared: Prepared) -> tuple[int, dict[str, int]]:
+    counts = {
+        f"a{place}": prepared.table[column].cast("int64").sum() for place, column in enumerate(prepared.audits.values())
+    }
+    found = fetch(prepared.table.aggregate(rows=prepared.table.count(), **counts), prepared.label).to_pylist()[0]
+    return found["rows"], {reason: int(found[f"a{place}"] or 0) for place, reason in enumerate(prepared.audits)}
