@@ -1,0 +1,19 @@
+"""The result frames: tidy pandas frames that can explain themselves."""
+
+from aggrkit.findings.anomalies import Anomalies
+from aggrkit.findings.base import Finding
+from aggrkit.findings.comparison import Comparison
+from aggrkit.findings.descriptive import Distributions, Proportions, Stats
+from aggrkit.findings.relations import Correlations, Differences, Trends
+
+__all__ = [
+    "Anomalies",
+    "Comparison",
+    "Correlations",
+    "Differences",
+    "Distributions",
+    "Finding",
+    "Proportions",
+    "Stats",
+    "Trends",
+]

@@ -1,0 +1,53 @@
+"""What is odd."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from aggrkit.findings.base import Finding
+from aggrkit.findings.words import counted, line_name, listing, short_number
+
+__all__ = ["Anomalies"]
+
+
+class Anomalies(Finding):
+    """Observations that don't belong to their cell, a row each."""
+
+    _name = "anomalies"
+
+    def _sentences(self) -> list[str]:
+        meta = self.meta
+        cells = meta["cells_tested"]
+        if not meta["too_few"]:
+            return ["No metric that is a number: a single failure is no anomaly; compare() finds changed pass rates."]
+        lines = [
+            (
+                f"{counted(len(self), 'anomaly', 'anomalies')} in {counted(cells, 'cell')} "
+                f"tested by method {meta['method']!r}."
+            )
+        ]
+        if len(self):
+            sized = pd.DataFrame(self).assign(__size=-self["score"].abs())
+            worst = sized.sort_values(["pvalue_adjusted", "__size"], kind="stable").iloc[0]
+            lines.append(
+                f"Most certain: {worst['metric']} = {short_number(worst['value'])} of {line_name(self, worst)} "
+                f"(observation {worst['observation']}), "
+                f"expected {short_number(worst['lower'])} to {short_number(worst['upper'])}."
+            )
+        if meta["method"] in ("robust", "gesd") and meta["threshold"] is None:
+            lines.append(f"In clean data the chance of any false flag over all cells is {100 * meta['alpha']:g} %.")
+        elif meta["method"] != "gesd":
+            lines.append(
+                f"The threshold {meta['threshold']:g} holds no false-alarm rate: the more cells, the more flags."
+            )
+        if meta["pooled_over"]:
+            lines.append(f"Cells were thin: pooled over {listing(meta['pooled_over'])}, by which no metric differs.")
+        for metric, (count, largest) in meta["too_few"].items():
+            if count:
+                example = (
+                    f"too few observations (n={largest}, needs {meta['needs']})"
+                    if largest < meta["needs"]
+                    else f"fewer than {meta['needs']} values"
+                )
+                lines.append(f"{metric}: {counted(count, 'cell')} not tested, {example}.")
+        return lines

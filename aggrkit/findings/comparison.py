@@ -1,0 +1,85 @@
+"""What changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from aggrkit.findings.base import Finding
+from aggrkit.findings.words import counted, line_name, listing, margin_words, short_number, verdict_counts
+
+__all__ = ["Comparison"]
+
+
+class Comparison(Finding):
+    """Current against baseline with a verdict, a row per group and metric.
+
+    Attributes
+    ----------
+    details : pandas.DataFrame
+        For the same lines: the design ("runs", "observations", ...), strata, p-value of the rank test (Mann-Whitney,
+        or van
+        Elteren's over strata), Cliff's delta, heterogeneity, the smallest change that would be found now, and what
+        was left out.
+    """
+
+    _name = "compare"
+
+    @property
+    def details(self) -> pd.DataFrame:
+        """What else is known of each line."""
+        self._require()
+        return self._known().frames["compare_details"].reindex(self._made_at()).set_axis(self.index)
+
+    def _sentences(self) -> list[str]:
+        meta = self.meta
+        told = verdict_counts(self["verdict"]) or "nothing to compare"
+        lines = [f"{meta['current']} against {meta['baseline']}: {told}."]
+        for verdict in ("regressed", "improved"):
+            some = self[self["verdict"] == verdict]
+            if len(some):
+                worst = some.loc[some["change_pct"].abs().sort_values(ascending=False).index[0]]
+                lines.append(
+                    f"Largest {'regression' if verdict == 'regressed' else 'improvement'}: {_change(self, worst)}."
+                )
+        undecided = self[(self["verdict"] == "undecided") & self["runs_needed"].notna()]
+        if len(undecided):
+            median = int(undecided["runs_needed"].median())
+            lines.append(
+                f"{counted(len(undecided), 'line')} can't be decided yet; "
+                f"half of them need at most {median} {unit_of_design(meta['design'])} a side."
+            )
+        matched = [name for name in meta["matched_on"] if name]
+        lines.append(
+            f"Compared like with like on {listing(matched)}."
+            if matched
+            else "Nothing to match on: sides compared as wholes."
+        )
+        unlike = self["note"].str.contains("not like with like", regex=False).sum()
+        if unlike:
+            lines.append(
+                f"{counted(int(unlike), 'line')} not like with like: conditions changed with the sides, so no verdict."
+            )
+        if meta["design"] == "observations":
+            lines.append(
+                "No run ids: observations were taken as independent; "
+                "if several come from one run, alarms are too frequent."
+            )
+        lines.append(
+            f"Margin {margin_words(meta['margin'])}, alpha {meta['alpha']:g}, "
+            f"p-values adjusted by {meta['adjust']!r} over {len(self._known().frames[self._name])} lines."
+        )
+        return lines
+
+
+def _change(finding: Finding, line: pd.Series[Any]) -> str:
+    name = f"{line['metric']} of {line_name(finding, line)}"
+    if pd.isna(line["change_pct"]):
+        return f"{name}, from {short_number(line['baseline'])} to {short_number(line['current'])}"
+    unit = "points" if line["unit"] == "proportion" else "%"
+    return f"{name}, {line['change_pct']:+,.1f} {unit} ({line['ci_lower']:+,.1f} to {line['ci_upper']:+,.1f})"
+
+
+def unit_of_design(design: str) -> str:
+    return "runs" if design != "observations" else "observations"
