@@ -21,7 +21,7 @@ from aggrkit.errors import SchemaError, SourceError, UnknownNameError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TWINS = ["stats", "proportions", "distributions", "anomalies", "compare", "correlations"]
+TWINS = ["stats", "proportions", "distributions", "anomalies", "compare", "correlations", "trends", "differences"]
 
 
 def results(n: int = 40) -> pd.DataFrame:

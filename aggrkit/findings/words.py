@@ -22,6 +22,7 @@ __all__ = [
     "margin_words",
     "plain_text",
     "short_number",
+    "verdict_counts",
 ]
 
 
@@ -78,3 +79,10 @@ def short_number(value: Any) -> str:
 def console_width() -> int:
     """Return the width that pandas prints to."""
     return int(pd.get_option("display.width") or 80)
+
+
+def verdict_counts(verdicts: pd.Series[Any]) -> str:
+    """Return how often each verdict was given, in their order."""
+    counts = verdicts.value_counts()
+    there = [verdict for verdict in verdicts.cat.categories if counts.get(verdict)]
+    return ", ".join(f"{counts[verdict]} {verdict.replace('_', ' ')}" for verdict in there)
