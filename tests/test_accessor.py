@@ -32,6 +32,7 @@ def results(n: int = 40) -> pd.DataFrame:
             "round": np.where(np.arange(n) % 2, "v1", "v2"),
             "latency_ms": rng.lognormal(3, 0.05, n),
             "throughput": rng.normal(100, 2, n),
+            "started_at": pd.date_range("2026-01-01", periods=n, freq="h"),
             "passed": rng.random(n) < 0.8,
         }
     )
@@ -199,6 +200,8 @@ ASKED: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "anomalies": [((), {}), (("model", None, None, None, "iqr", 0.05, 1.0), {})],
     "compare": [(("v1",), {"by": "round"}), (("v1", "v2", "round", "model", None, None, None, 0.01, 0.1, "holm"), {})],
     "correlations": [((), {}), (("model", None, None, None, "pearson", 0.1, "none"), {})],
+    "trends": [((), {}), (("model", None, None, None, 0.1, "none"), {})],
+    "differences": [((), {}), (("round", None, None, None, 0.1, "none"), {})],
 }
 
 
