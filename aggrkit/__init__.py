@@ -8,6 +8,7 @@ from importlib import import_module
 from aggrkit import datasets, errors
 from aggrkit.accessor import (
     anomalies,
+    changes,
     compare,
     correlations,
     differences,
@@ -53,6 +54,7 @@ __all__ = [
     "Selection",
     "TimeRange",
     "anomalies",
+    "changes",
     "compare",
     "correlations",
     "datasets",

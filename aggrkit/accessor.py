@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aggrkit.analysis import Adjustment, Level, Method, Names, Where
     from aggrkit.findings import (
         Anomalies,
+        Changes,
         Comparison,
         Correlations,
         Differences,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "anomalies",
+    "changes",
     "compare",
     "correlations",
     "differences",
@@ -214,6 +216,20 @@ def trends(
     return _analysis(data).trends(level, metrics, where, time_range, alpha, adjust)
 
 
+def changes(
+    data: pd.DataFrame | Analysis,
+    level: Level = "model_hardware",
+    metrics: Names = None,
+    where: Where = None,
+    time_range: Sequence[Any] | None = None,
+    false_alarm: float = 0.05,
+    margin: float | Mapping[str, float] = 0.02,
+    adjust: Adjustment | None = "fdr_bh",
+    across: Names = None,
+) -> Changes:
+    return _analysis(data).changes(level, metrics, where, time_range, false_alarm, margin, adjust, across)
+
+
 def differences(
     data: pd.DataFrame | Analysis,
     dimensions: Names = None,
@@ -234,5 +250,5 @@ def _analysis(data: pd.DataFrame | Analysis) -> Analysis:
     return data
 
 
-for _twin in (stats, proportions, distributions, anomalies, compare, correlations, trends, differences):
+for _twin in (stats, proportions, distributions, anomalies, compare, correlations, trends, changes, differences):
     _twin.__doc__ = getattr(Analysis, _twin.__name__).__doc__

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from aggrkit.errors import SchemaError, UnknownNameError, listed, quoted
 from aggrkit.findings import (
     Anomalies,
+    Changes,
     Comparison,
     Correlations,
     Differences,
@@ -321,6 +322,7 @@ class Analysis:
         margin: float | Mapping[str, float] = 0.02,
         alpha: float = 0.05,
         adjust: Adjustment | None = "fdr_bh",
+        statistic: str | Sequence[str] = "mean",
     ) -> Comparison:
         """Say what regressed, improved, stayed the same or can't be decided yet.
 
@@ -387,8 +389,9 @@ class Analysis:
                 margin=margin,
                 alpha=alpha,
                 adjust=adjust,
+                statistic=statistic,
             )
-        stage = Compare(Sides(baseline, current, by), margin, alpha, adjust)
+        stage = Compare(Sides(baseline, current, by), margin, alpha, adjust, statistic)
         answer, prepared = self._run(self._bare(stage), level, metrics, where, time_range)
         return Comparison._made(answer, _rows_of_group(prepared, sides=stage.sides))
 
@@ -502,6 +505,86 @@ class Analysis:
 
         answer, prepared = self._run(self._bare(FindTrends(alpha, adjust)), level, metrics, where, time_range)
         return Trends._made(answer, _rows_of_group(prepared))
+
+    def changes(
+        self,
+        level: Level = "model_hardware",
+        metrics: Names = None,
+        where: Where = None,
+        time_range: Sequence[Any] | None = None,
+        false_alarm: float = 0.05,
+        margin: float | Mapping[str, float] = 0.02,
+        adjust: Adjustment | None = "fdr_bh",
+        across: Names = None,
+    ) -> Changes:
+        """Say when the level of each metric shifted, by how much, and what else changed at the same place.
+
+        Parameters
+        ----------
+        level, metrics, where, time_range
+            As in `stats`; each group and metric is a series. Group by conditions to see what only one of them did.
+        false_alarm : float, optional
+            The dial: with ``adjust=None``, the share of series without changes in which one may be reported all the
+            same; else the share of false ones among those reported.
+        margin : float or mapping, optional
+            The smallest change that matters: 0.02 is 2 %, and 2 points for pass rates. By metric, where they differ.
+        adjust : {"fdr_bh", "fdr_by", "holm", "bonferroni", "none"} or None, optional
+            How p-values are adjusted over all series; changes that don't survive are counted in
+            ``meta["not_surviving"]``.
+        across : str or list of str, optional
+            Models, hardware, task types or conditions that are not held fixed: a series goes on when they change, so
+            that e.g. a new machine is a change of level.
+
+        Returns
+        -------
+        Changes
+            Columns of the level, then ``metric, at, at_lower, at_upper, before, after, change_pct, ci_lower, ci_upper,
+            pvalue_adjusted, direction, status, verdict, coincides_with``; the sure, the bad and the large first. `at`
+            is the time of the first unit after the change, and with 95 % confidence it is between `at_lower` and
+            `at_upper`. `change_pct` is in percentage points for pass/fail metrics. `direction` is "up" or "down";
+            `verdict` "regressed", "improved", or "changed" where the better direction isn't known. `status` is
+            "confirmed" (three or more units on either side), "suspect" (only the last one or two differ) or "trend" (a
+            straight line fits better than steps: `before` and `after` are its ends). `coincides_with` names what was
+            one thing in the three units before and another in the three after: a version, a machine.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no time column; or as in `stats`.
+        EmptySelectionError
+            If no value of it can be read as a time; or as in `stats`.
+
+        Notes
+        -----
+        Exact segmentation with biweight loss by functional pruning, so that no single run makes a change; a change must
+        then hold against noise with memory and against a straight line, see
+        `aggrkit.statistics.changepoints.detect`. The unit is the run where there are run ids, by its median and first
+        time; else the moment. Like is compared with like as in `trends`; levels of cells and of segments are fitted in
+        turn. Values are logarithms where all of a series are positive. Beyond 10,000 units the medians over as many
+        bins of time are taken, and passes and failures are pooled into bins of 10 or more. Intervals take the place of
+        the change as known.
+
+        References
+        ----------
+        Fearnhead and Rigaill (2019), Changepoint detection in the presence of outliers, J. Am. Stat. Assoc. 114,
+        169-183.
+
+        Examples
+        --------
+        >>> import pandas as pd, aggrkit
+        >>> latency = [10.0, 10.1, 9.9, 10.2, 9.8, 10.1, 9.9, 12.1, 11.9, 12.0, 12.2, 11.8, 12.1, 12.0]
+        >>> days = pd.date_range("2025-01-01", periods=14)
+        >>> df = pd.DataFrame({"model": "a", "timestamp": days, "latency_ms": latency})
+        >>> found = df.aggr.changes(level="model")
+        >>> found[["at", "change_pct", "status", "verdict"]].round(0).astype(str).values.tolist()
+        [['2025-01-08', '20.0', 'confirmed', 'regressed']]
+        """
+        from aggrkit.pipeline.changes import FindChanges
+
+        names = () if across is None else names_of(across, "across is a name or a list of names")
+        stage = FindChanges(false_alarm, margin, adjust, tuple(names))
+        answer, prepared = self._run(self._bare(stage), level, metrics, where, time_range)
+        return Changes._made(answer, _rows_of_group(prepared))
 
     def differences(
         self,

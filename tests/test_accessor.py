@@ -21,7 +21,17 @@ from aggrkit.errors import SchemaError, SourceError, UnknownNameError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TWINS = ["stats", "proportions", "distributions", "anomalies", "compare", "correlations", "trends", "differences"]
+TWINS = [
+    "stats",
+    "proportions",
+    "distributions",
+    "anomalies",
+    "compare",
+    "correlations",
+    "trends",
+    "changes",
+    "differences",
+]
 
 
 def results(n: int = 40) -> pd.DataFrame:
@@ -201,6 +211,7 @@ ASKED: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "compare": [(("v1",), {"by": "round"}), (("v1", "v2", "round", "model", None, None, None, 0.01, 0.1, "holm"), {})],
     "correlations": [((), {}), (("model", None, None, None, "pearson", 0.1, "none"), {})],
     "trends": [((), {}), (("model", None, None, None, 0.1, "none"), {})],
+    "changes": [((), {}), (("model", None, None, None, 0.1, 0.01, "none", "round"), {})],
     "differences": [((), {}), (("round", None, None, None, 0.1, "none"), {})],
 }
 

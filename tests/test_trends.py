@@ -134,7 +134,7 @@ def test_many_units_are_binned_and_said_so() -> None:
 
 
 def test_very_many_moments_are_sliced_by_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aggrkit.pipeline.trends._MOST_TIMES", 100)
+    monkeypatch.setattr("aggrkit.pipeline.over_time._MOST_TIMES", 100)
     found = series(100 + np.arange(300.0)).aggr.trends(level="model")
     assert found.meta["unit"] == "slice of time"
     assert found[["n", "verdict"]].to_numpy().tolist() == [[300, "worsening"]]

@@ -2,12 +2,14 @@
 
 from aggrkit.findings.anomalies import Anomalies
 from aggrkit.findings.base import Finding
+from aggrkit.findings.changes import Changes
 from aggrkit.findings.comparison import Comparison
 from aggrkit.findings.descriptive import Distributions, Proportions, Stats
 from aggrkit.findings.relations import Correlations, Differences, Trends
 
 __all__ = [
     "Anomalies",
+    "Changes",
     "Comparison",
     "Correlations",
     "Differences",

@@ -39,8 +39,14 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     + ("direction", "significant", "reversed_within_groups"),
     "trends": ("metric", "unit", "n", "start", "end", "slope_per_day", "slope_pct_per_day", "ci_lower", "ci_upper")
     + ("tau", "pvalue", "pvalue_adjusted", "verdict"),
+    "changes": ("metric", "at", "at_lower", "at_upper", "before", "after", "change_pct", "ci_lower", "ci_upper")
+    + ("pvalue_adjusted", "direction", "status", "verdict", "coincides_with"),
     "differences": ("dimension", "metric", "unit", "n", "groups", "effect_size", "magnitude", "pvalue")
     + ("pvalue_adjusted", "significant", "best", "worst", "lowest", "highest", "spread_pct", "adjusted_for"),
+    "variance": ("metric", "factor", "level", "share", "effect_pct", "ci_lower", "ci_upper", "n", "pvalue_adjusted"),
+    "variance_runs": ("metric", "run", "effect_pct", "ci_lower", "ci_upper", "n", "pvalue_adjusted"),
+    "health": ("worker", "rank", "verdict", "evidence", "offset_pct", "spread_ratio", "failure_rate")
+    + ("drift_pct_per_day", "pvalue", "pvalue_adjusted", "n_runs", "n", "reason"),
 }
 """The fixed columns of each frame; the columns of the level come before them."""
 

@@ -21,7 +21,7 @@ from aggrkit.model.metric import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["DIMENSIONS", "SPELLINGS", "Column", "Field", "Kind", "Role", "Schema", "recognise"]
+__all__ = ["DIMENSIONS", "HELD_FIXED", "SPELLINGS", "Column", "Field", "Kind", "Role", "Schema", "recognise"]
 
 
 class Kind(StrEnum):
@@ -56,6 +56,9 @@ class Role(StrEnum):
 
 DIMENSIONS: Final = (Role.RUN, Role.MODEL, Role.HARDWARE, Role.TASK_TYPE, Role.WORKER)
 """The roles by which observations are grouped; a missing value becomes the group "unknown"."""
+
+HELD_FIXED: Final = (Role.MODEL, Role.HARDWARE, Role.TASK_TYPE, Role.RESULT_TYPE, Role.CONDITION)
+"""The roles by which like is compared with like."""
 
 SPELLINGS: Final[dict[Role, tuple[str, ...]]] = {
     Role.RUN: ("run_id", "run", "test_run_id", "test_run", "run_name", "job_id", "session_id"),

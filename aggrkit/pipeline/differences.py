@@ -10,9 +10,9 @@ import pandas as pd
 
 from aggrkit.errors import SchemaError, listed, number_between
 from aggrkit.model.answer import COLUMNS, Answer
-from aggrkit.model.schema import Kind, Role
+from aggrkit.model.schema import HELD_FIXED, Kind, Role
+from aggrkit.pipeline.coding import codes_of, numbered
 from aggrkit.pipeline.expressions import fetch, label_of, mean, text_of
-from aggrkit.pipeline.trends import HELD_FIXED, codes_of, numbered
 from aggrkit.statistics.differences import (
     chi_squared,
     cramers_v,

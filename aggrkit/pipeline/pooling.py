@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from aggrkit.pipeline.coding import codes_of, numbered
 from aggrkit.pipeline.expressions import fetch
 from aggrkit.pipeline.prepared import group_key
-from aggrkit.pipeline.trends import codes_of, numbered
 from aggrkit.statistics.differences import grouped_medians, kruskal_wallis
 
 if TYPE_CHECKING:

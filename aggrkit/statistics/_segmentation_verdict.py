@@ -43,6 +43,8 @@ class Trend(NamedTuple):
         The line at the first and at the last point.
     slope, ci_lower, ci_upper : float
         What it gains per place in the array, with the 95 % interval.
+    pvalue : float
+        Of the slope, by t; the memory of the noise is accounted for.
     """
 
     start: float
@@ -50,6 +52,7 @@ class Trend(NamedTuple):
     slope: float
     ci_lower: float
     ci_upper: float
+    pvalue: float
 
 
 @dataclass(frozen=True)
@@ -194,9 +197,11 @@ def _trend(y: Floats, index: Ints, scale: float, start: float, slope: float) -> 
     near = np.abs(rest) < BOUND
     x = index[near] - index[near].mean()
     variance = float((rest[near] ** 2).sum()) / max(int(near.sum()) - 2, 1) * inflation(rho) / float(x @ x)
-    half = -float(stdtrit(max(len(y) - 2, 1), 0.025)) * scale * math.sqrt(variance)
+    freedom, error = max(len(y) - 2, 1), scale * math.sqrt(variance)
+    half = -float(stdtrit(freedom, 0.025)) * error
+    pvalue = 2 * float(stdtr(freedom, -abs(slope) / error)) if error > 0 else 0.0
     ends = start + slope * index[0], start + slope * index[-1]
-    return scale, rho, Trend(float(ends[0]), float(ends[1]), slope, slope - half, slope + half)
+    return scale, rho, Trend(float(ends[0]), float(ends[1]), slope, slope - half, slope + half, pvalue)
 
 
 def _rows(y: Floats, index: Ints, fit: BestFit, scale: float, noise: float, pvalues: Floats) -> list[_Row]:
