@@ -6,9 +6,17 @@ from typing import TYPE_CHECKING, Final
 
 import altair as alt
 import numpy as np
-import pandas as pd
 
-from aggrkit.charts.forest import Forest, limits
+from aggrkit.charts.forest import (
+    CHANGE,
+    changes_of,
+    counted,
+    forest_of_changes,
+    limits,
+    ranked,
+    said,
+    unit_of,
+)
 from aggrkit.charts.parts import (
     MOST_LINES,
     amount,
@@ -23,19 +31,22 @@ from aggrkit.charts.parts import (
     number,
     numbers,
     require,
-    signed,
 )
 from aggrkit.charts.theme import GREY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
+
 __all__ = ["compare_chart", "volcano_chart"]
 
 _ORDER: Final = ("regressed", "changed", "improved", "undecided", "equivalent", "no_data")
+_DECIDED: Final = _ORDER[:3]
 _NEEDED: Final = ("metric", "unit", "baseline", "current", "change_pct", "ci_lower", "ci_upper", "verdict")
 _MOST_POINTS: Final = 150
 _SMALLEST_P: Final = 1e-50
+_P: Final = "__pvalue"
 
 
 def compare_chart(compare: pd.DataFrame, groups: Sequence[str] = (), *, margin: float = 0.02) -> alt.LayerChart:
@@ -69,31 +80,23 @@ def compare_chart(compare: pd.DataFrame, groups: Sequence[str] = (), *, margin: 
     told, without = _told(compare)
     if not len(told):
         return nothing(title, f"no line has data on both sides to compare ({count(without, 'line')} without).")
-    told["order"] = told["verdict"].map({name: place for place, name in enumerate(_ORDER)}).fillna(len(_ORDER))
-    told["size"] = -told["change"].abs()
-    told = told.sort_values(["order", "size"], kind="stable")
+    told = ranked(told, _ORDER)
     shown = told.head(MOST_LINES)
-    names = labels(shown, groups, metric=True)
-    points = shown["unit"].eq("proportion")
-    suffix = "% or points" if points.any() and not points.all() else "points" if points.all() else "%"
-    plot = Forest(
-        names=names,
-        x=shown["change"],
-        low=shown["low"],
-        high=shown["high"],
-        verdicts=list(shown["verdict"]),
-        said=[_said(line) for _, line in shown.iterrows()],
+    plot = forest_of_changes(
+        shown,
+        labels(shown, groups, metric=True),
         tips={
             "metric": list(shown["metric"]),
             "baseline": [amount(v, u) for v, u in zip(numbers(shown, "baseline"), shown["unit"], strict=True)],
             "current": [amount(v, u) for v, u in zip(numbers(shown, "current"), shown["unit"], strict=True)],
             **({"note": list(shown["note"])} if "note" in shown and len(shown) <= MOST_LINES // 2 else {}),
         },
-        title=f"change ({suffix})",
-        domain=limits(shown["change"], shown["low"], shown["high"], 150 * margin),
+        title=f"change ({unit_of(shown)})",
+        least=150 * margin,
         band=100 * margin,
     )
-    place = int(told["size"].to_numpy().argmin()) if told["order"].iloc[0] > 2 else 0
+    decided = told["verdict"].iloc[0] in _DECIDED
+    place = 0 if decided else int(told[CHANGE].abs().to_numpy().argmax())
     every = labels(told, groups, metric=True)
     subtitle = [
         "; ".join(
@@ -108,8 +111,8 @@ def compare_chart(compare: pd.DataFrame, groups: Sequence[str] = (), *, margin: 
         values=plot.values(),
         title=title,
         subtitle=subtitle,
-        description=f"{title} of {count(len(told), 'line')}: {_counted(told)}; "
-        f"largest is {every[place]}, {_said(told.iloc[place])}.",
+        description=f"{title} of {count(len(told), 'line')}: {counted(told, _ORDER)}; "
+        f"largest is {every[place]}, {said(told.iloc[place])}.",
     )
 
 
@@ -142,21 +145,21 @@ def volcano_chart(compare: pd.DataFrame, *, margin: float = 0.02, alpha: float =
     title = "Size and certainty of changes"
     require(compare, [*_NEEDED, "pvalue_adjusted"])
     told, without = _told(compare)
-    told["p"] = numbers(told, "pvalue_adjusted")
-    tested = told[told["p"].notna()].sort_values("p", kind="stable")
+    told[_P] = numbers(told, "pvalue_adjusted")
+    tested = told[told[_P].notna()].sort_values(_P, kind="stable")
     if not len(tested):
         return nothing(title, f"no line could be tested ({count(without + len(told), 'line')} without a p-value).")
     shown = tested.head(_MOST_POINTS)
     before = list(compare.columns[: compare.columns.get_loc("metric")])
-    sure = -np.log10(np.clip(shown["p"], _SMALLEST_P, 1.0))
-    lowest, highest = limits(shown["change"], shown["change"], shown["change"], 150 * margin, share=0.95)
+    sure = -np.log10(np.clip(shown[_P], _SMALLEST_P, 1.0))
+    lowest, highest = limits(shown[CHANGE], shown[CHANGE], shown[CHANGE], 150 * margin, share=0.95)
     values = data(
         {
             "label": labels(shown, before, metric=True),
             "verdict": shown["verdict"],
-            "x": shown["change"],
+            "x": shown[CHANGE],
             "y": sure,
-            "p": [number(value) for value in shown["p"]],
+            "p": [number(value) for value in shown[_P]],
         }
     )
     scale = alt.Scale(domain=[lowest, highest], clamp=True, nice=False)
@@ -178,9 +181,9 @@ def volcano_chart(compare: pd.DataFrame, *, margin: float = 0.02, alpha: float =
         .mark_point(filled=True, size=60, opacity=0.8)
         .encode(x=x, y=y, color=colour, shape=shape, tooltip=tips),
     ]
-    significant = int((tested["p"] < alpha).sum())
-    cut = bool((shown["p"] < _SMALLEST_P).any())
-    far = int((~shown["change"].between(lowest, highest)).sum())
+    significant = int((tested[_P] < alpha).sum())
+    cut = bool((shown[_P] < _SMALLEST_P).any())
+    far = int((~shown[CHANGE].between(lowest, highest)).sum())
     return finished(
         layers,
         title=title,
@@ -190,29 +193,12 @@ def volcano_chart(compare: pd.DataFrame, *, margin: float = 0.02, alpha: float =
             left_out(len(tested) - len(shown), "the least certain"),
         ],
         description=f"Size of {count(len(tested), 'change')} against {'its' if len(tested) == 1 else 'their'} "
-        f"certainty: {_counted(tested)}; {significant} of {len(tested)} {'has' if significant == 1 else 'have'} "
+        f"certainty: {counted(tested, _ORDER)}; {significant} of {len(tested)} {'has' if significant == 1 else 'have'} "
         f"an adjusted p-value below {alpha:g}.",
         height=300,
     )
 
 
 def _told(compare: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """Return the lines with a change, numbers made finite, and how many have none."""
-    lines = pd.DataFrame(compare).reset_index(drop=True)
-    lines["change"], lines["low"] = numbers(lines, "change_pct"), numbers(lines, "ci_lower")
-    lines["high"] = numbers(lines, "ci_upper")
-    lines["verdict"] = lines["verdict"].astype(object).where(lines["verdict"].notna(), "no_data").map(str)
-    told = lines[lines["change"].notna()].copy()
-    return told, len(lines) - len(told)
-
-
-def _said(line: pd.Series[float]) -> str:
-    unit = "points" if str(line["unit"]) == "proportion" else "%"
-    said = f"{signed(line['change'])} {unit}"
-    known = pd.notna(line["low"]) and pd.notna(line["high"])
-    return f"{said} ({signed(line['low'])} to {signed(line['high'])})" if known else said
-
-
-def _counted(lines: pd.DataFrame) -> str:
-    found = lines["verdict"].value_counts()
-    return ", ".join(f"{found[name]:,} {name.replace('_', ' ')}" for name in _ORDER if found.get(name))
+    """Return the lines with a change, and how many have none."""
+    return changes_of(compare, "change_pct", "no_data")

@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 import altair as alt
 import numpy as np
+import pandas as pd
 
-from aggrkit.charts.parts import data, looks, rows_axis, side_text
+from aggrkit.charts.parts import data, looks, numbers, rows_axis, side_text, signed
 from aggrkit.charts.theme import GREY, PALETTE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import pandas as pd
+__all__ = ["CHANGE", "Forest", "changes_of", "counted", "forest_of_changes", "limits", "ranked", "said", "unit_of"]
 
-__all__ = ["Forest", "limits"]
+CHANGE: Final = "__change"
+"""Column of the change of each line, see `changes_of`; no group has this name."""
+
+_LOW: Final = "__low"
+_HIGH: Final = "__high"
 
 _FAR: Final = 4.0
 _WORTH_CUTTING: Final = 1.6
@@ -160,3 +165,98 @@ def limits(
         lowest = -usual
     pad = 0.04 * (highest - lowest)
     return lowest - pad, highest + pad
+
+
+def changes_of(frame: pd.DataFrame, source: str, verdict: str) -> tuple[pd.DataFrame, int]:
+    """Return the lines that have a change, and how many have none.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Lines with "ci_lower", "ci_upper" and "verdict".
+    source : str
+        The column that holds the change, in percent, or in points where the unit is "proportion".
+    verdict : str
+        The verdict of lines without one.
+
+    Returns
+    -------
+    told : pandas.DataFrame
+        The lines with the column `CHANGE` and its interval, as finite numbers.
+    without : int
+        Number of the other lines.
+    """
+    lines = pd.DataFrame(frame).reset_index(drop=True)
+    for name, column in ((CHANGE, source), (_LOW, "ci_lower"), (_HIGH, "ci_upper")):
+        lines[name] = numbers(lines, column)
+    lines["verdict"] = lines["verdict"].astype(object).where(lines["verdict"].notna(), verdict).map(str)
+    told = lines[lines[CHANGE].notna()].copy()
+    return told, len(lines) - len(told)
+
+
+def ranked(told: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
+    """Return lines by the order of their verdicts, and the largest changes first within each."""
+    rank = told["verdict"].map({name: place for place, name in enumerate(order)}).fillna(len(order))
+    return told.iloc[np.lexsort((-told[CHANGE].abs(), rank))]
+
+
+def unit_of(lines: pd.DataFrame) -> str:
+    """Return what the changes of some lines are in: "%", "points", or "% or points"."""
+    points = lines["unit"].eq("proportion")
+    if points.any() and not points.all():
+        return "% or points"
+    return "points" if points.all() else "%"
+
+
+def said(line: pd.Series[float], per: str = "") -> str:
+    """Return the change of a line with its unit and its interval, e.g. "+10 % (+8 to +12)"."""
+    unit = "points" if str(line["unit"]) == "proportion" else "%"
+    change = f"{signed(line[CHANGE])} {unit}{per}"
+    known = pd.notna(line[_LOW]) and pd.notna(line[_HIGH])
+    return f"{change} ({signed(line[_LOW])} to {signed(line[_HIGH])})" if known else change
+
+
+def counted(lines: pd.DataFrame, order: Sequence[str], words: Mapping[str, str] | None = None) -> str:
+    """Return how many lines have each verdict, e.g. "2 regressed, 1 undecided"; `words` are other names of verdicts."""
+    found = lines["verdict"].value_counts()
+    named = {name: name.replace("_", " ") for name in order} | dict(words or {})
+    return ", ".join(f"{found[name]:,} {named[name]}" for name in order if found.get(name))
+
+
+def forest_of_changes(
+    shown: pd.DataFrame,
+    names: Sequence[str],
+    *,
+    tips: Mapping[str, Sequence[Any]],
+    title: str,
+    least: float,
+    per: str = "",
+    band: float = 0.0,
+) -> Forest:
+    """Return the forest plot of some lines, see `changes_of`.
+
+    Parameters
+    ----------
+    shown : pandas.DataFrame
+        The lines, from the top.
+    names : sequence of str
+        Name of each line.
+    tips, title, band
+        As of `Forest`.
+    least : float
+        At least so much is seen on both sides of 0.
+    per : str, optional
+        What follows the unit, such as " per day".
+    """
+    return Forest(
+        names=names,
+        x=shown[CHANGE],
+        low=shown[_LOW],
+        high=shown[_HIGH],
+        verdicts=list(shown["verdict"]),
+        said=[said(line, per) for _, line in shown.iterrows()],
+        tips=tips,
+        title=title,
+        domain=limits(shown[CHANGE], shown[_LOW], shown[_HIGH], least),
+        band=band,
+    )

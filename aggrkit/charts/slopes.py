@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import pandas as pd
-
-from aggrkit.charts.forest import Forest, limits
+from aggrkit.charts.forest import CHANGE, changes_of, counted, forest_of_changes, ranked, said, unit_of
 from aggrkit.charts.parts import (
     MOST_LINES,
     count,
@@ -18,17 +16,19 @@ from aggrkit.charts.parts import (
     number,
     numbers,
     require,
-    signed,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import altair as alt
+    import pandas as pd
 
 __all__ = ["slopes_chart"]
 
 _ORDER: Final = ("worsening", "trending", "improving", "none", "too_few")
+_WORDS: Final = {"none": "without a trend"}
+_PER: Final = " per day"
 
 
 def slopes_chart(trends: pd.DataFrame, groups: Sequence[str] = ()) -> alt.LayerChart:
@@ -57,38 +57,19 @@ def slopes_chart(trends: pd.DataFrame, groups: Sequence[str] = ()) -> alt.LayerC
     """
     title = "Drift over time"
     require(trends, [*groups, "metric", "unit", "n", "slope_pct_per_day", "ci_lower", "ci_upper", "verdict"])
-    lines = pd.DataFrame(trends).reset_index(drop=True)
-    for name, source in (("x", "slope_pct_per_day"), ("low", "ci_lower"), ("high", "ci_upper")):
-        lines[name] = numbers(lines, source)
-    lines["verdict"] = lines["verdict"].astype(object).where(lines["verdict"].notna(), "too_few").map(str)
-    told = lines[lines["x"].notna()].copy()
-    without = len(lines) - len(told)
+    told, without = changes_of(trends, "slope_pct_per_day", "too_few")
     if not len(told):
         return nothing(title, f"no line has a slope ({count(without, 'line')} with too few times or no level).")
-    told["order"] = told["verdict"].map({name: place for place, name in enumerate(_ORDER)}).fillna(len(_ORDER))
-    told["size"] = -told["x"].abs()
-    told = told.sort_values(["order", "size"], kind="stable")
+    told = ranked(told, _ORDER)
     shown = told.head(MOST_LINES)
     names = labels(shown, groups, metric=True)
-    points = shown["unit"].eq("proportion")
-    unit = "% or points" if points.any() and not points.all() else "points" if points.all() else "%"
-    usual = float(shown["x"].abs().median())
-    plot = Forest(
-        names=names,
-        x=shown["x"],
-        low=shown["low"],
-        high=shown["high"],
-        verdicts=list(shown["verdict"]),
-        said=[_said(line) for _, line in shown.iterrows()],
+    plot = forest_of_changes(
+        shown,
+        names,
         tips={"metric": list(shown["metric"]), "times": [number(value) for value in numbers(shown, "n")]},
-        title=f"slope ({unit} per day)",
-        domain=limits(shown["x"], shown["low"], shown["high"], usual or 1e-3),
-    )
-    found = told["verdict"].value_counts()
-    counted = ", ".join(
-        f"{found[name]:,} {'without a trend' if name == 'none' else name.replace('_', ' ')}"
-        for name in _ORDER
-        if found.get(name)
+        title=f"slope ({unit_of(shown)}{_PER})",
+        least=float(shown[CHANGE].abs().median()) or 1e-3,
+        per=_PER,
     )
     return finished(
         plot.layers(),
@@ -100,12 +81,6 @@ def slopes_chart(trends: pd.DataFrame, groups: Sequence[str] = ()) -> alt.LayerC
             left_out(len(told) - len(shown)),
             f"{count(without, 'line')} with too few times, or no level to be relative to" if without else "",
         ],
-        description=f"Drift of {count(len(told), 'line')}: {counted}; steepest is {names[0]}, {_said(told.iloc[0])}.",
+        description=f"Drift of {count(len(told), 'line')}: {counted(told, _ORDER, _WORDS)}; "
+        f"steepest is {names[0]}, {said(told.iloc[0], _PER)}.",
     )
-
-
-def _said(line: pd.Series[float]) -> str:
-    unit = "points" if str(line["unit"]) == "proportion" else "%"
-    said = f"{signed(line['x'])} {unit} per day"
-    known = pd.notna(line["low"]) and pd.notna(line["high"])
-    return f"{said} ({signed(line['low'])} to {signed(line['high'])})" if known else said

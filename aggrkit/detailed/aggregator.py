@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import warnings
-from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,39 +13,43 @@ from aggrkit.detailed import analyses
 from aggrkit.detailed.log import ResultLog
 from aggrkit.detailed.pictures import pictures, written
 from aggrkit.detailed.report import FORMATS, report
-from aggrkit.errors import AggrError, EmptySelectionError, SchemaError, UnknownNameError, quoted
+from aggrkit.errors import AggrError, EmptySelectionError, SchemaError, UnknownNameError
 from aggrkit.model.schema import Role
+from aggrkit.model.settings import Setting, defaults, updated
 from aggrkit.output import write_whole
+from aggrkit.pipeline.anomalies import METHODS
 from aggrkit.sources.manager import history_of
 from aggrkit.store import BenchmarkDBManager
 from aggrkit.wire import plain
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterable, Mapping
 
     from aggrkit.analysis import Analysis
 
-__all__ = ["DEFAULTS", "ResultAggregator"]
+__all__ = ["DEFAULTS", "SETTINGS", "ResultAggregator"]
 
 _log = logging.getLogger(__name__)
 
-DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType(
+SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType(
     {
-        "update_interval": 60.0,
-        "history_days": 30,
-        "current_days": 7,
-        "significance_level": 0.05,
-        "comparison_margin": 0.02,
-        "anomaly_method": "robust",
-        "anomaly_alpha": 0.05,
-        "visualization_enabled": True,
+        "update_interval": Setting(60.0, "seconds between two updates", below=threading.TIMEOUT_MAX),
+        "history_days": Setting(30, "how far back before the latest result history is loaded", below=100_000),
+        "current_days": Setting(
+            7, "the latest so many days are compared with those before, where no result came in live", below=100_000
+        ),
+        "significance_level": Setting(0.05, "of comparisons, trends and differences", below=0.5),
+        "comparison_margin": Setting(0.02, "smallest change that matters, 0.02 for 2 %", below=0.5),
+        "anomaly_method": Setting("robust", "as in `aggrkit.Analysis.anomalies`", choices=METHODS),
+        "anomaly_alpha": Setting(0.05, "as in `aggrkit.Analysis.anomalies`", below=0.5),
+        "visualization_enabled": Setting(True, "whether charts are made"),
     }
 )
-"""``update_interval``: seconds between two updates. ``history_days``: how far back before the latest result history is
-loaded. ``current_days``: the latest so many days are compared with those before, where no result came in live.
-``significance_level``: of comparisons, trends and differences. ``comparison_margin``: smallest change that matters.
-``anomaly_method``, ``anomaly_alpha``: as in `aggrkit.Analysis.anomalies`. ``visualization_enabled``: whether charts are
-made."""
+"""Every setting that is used, with what it is for."""
+
+DEFAULTS: Final = defaults(SETTINGS)
+"""The configuration of a new aggregator; `SETTINGS` says what each setting is for."""
 
 _STANDARD: Final = ("model", "hardware", "worker", "task_type")
 _KINDS: Final = ("test", "worker", "task_type", "hardware", "model")
@@ -113,23 +115,15 @@ class ResultAggregator:
         return self._log.records
 
     def configure(self, config_updates: Mapping[str, Any]) -> None:
-        """Change the configuration, see `DEFAULTS`; unknown settings are kept, with a warning.
+        """Change the configuration, see `SETTINGS`; unknown settings are kept, with a warning.
 
         Raises
         ------
         TypeError, ValueError
             If a value is impossible; nothing is changed then.
         """
-        if not isinstance(config_updates, Mapping):
-            raise TypeError(f"the configuration is a dictionary of changes; got {quoted(config_updates)}")
-        for key, value in config_updates.items():
-            _check(key, value)
-        unknown = sorted(str(key) for key in config_updates if key not in DEFAULTS)
-        if unknown:
-            said = f"unknown settings are kept but not used: {', '.join(unknown)}; those in use: {', '.join(DEFAULTS)}"
-            warnings.warn(said, UserWarning, stacklevel=2)
         with self._lock:
-            self.config = {**self.config, **config_updates}
+            self.config = updated(SETTINGS, self.config, config_updates)
             self._revision += 1
 
     def start(self) -> None:
@@ -339,7 +333,6 @@ class ResultAggregator:
         if format not in FORMATS:
             raise UnknownNameError.of("format", format, FORMATS)
         charts = {}
-        analysis = None
         status = self.get_overall_status()
         analysis = self._analysis
         if format == "html" and analysis is not None and self.config["visualization_enabled"]:
@@ -458,9 +451,9 @@ class ResultAggregator:
             try:
                 self._update()
                 self.last_error = None
-            except AggrError as error:
-                _log.warning("the update failed: %s", error)
-                self.last_error = str(error)
+            except Exception as error:  # noqa: BLE001  a thread that ends on an error would end without a word
+                _log.warning("the update failed: %s", error, exc_info=not isinstance(error, AggrError))
+                self.last_error = str(error) if isinstance(error, AggrError) else f"{type(error).__name__}: {error}"
 
     def _update(self) -> None:
         """Analyse what came in since the last time, if anything."""
@@ -488,19 +481,3 @@ class ResultAggregator:
     def _main_dimension(self, analysis: Analysis) -> str:
         there = [name for name in _STANDARD if analysis.schema.role(analyses.DIMENSIONS[name]) is not None]
         return there[0] if there else "test"
-
-
-def _check(key: str, value: Any) -> None:
-    if key not in DEFAULTS:
-        return
-    default = DEFAULTS[key]
-    if isinstance(default, bool):
-        if not isinstance(value, bool):
-            raise TypeError(f"{key} is True or False; got {quoted(value)}")
-    elif isinstance(default, str):
-        if not isinstance(value, str):
-            raise TypeError(f"{key} is a name; got {quoted(value)}")
-    elif isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{key} is a number; got {quoted(value)}")
-    elif not 0 < value < float("inf"):
-        raise ValueError(f"{key} must be above 0; got {quoted(value)}")

@@ -110,7 +110,8 @@ def _is_misread(pattern: str, columns: Sequence[str]) -> bool:
 def _uneven_line(pattern: str) -> str:
     """Name the first line of CSV files that has more or fewer values than their header, or return an empty string."""
     for name in _csv_files(pattern):
-        with Path(name).open(newline="", encoding="utf-8", errors="replace") as lines, contextlib.suppress(csv.Error):
+        nothing_to_say = contextlib.suppress(csv.Error, OSError)  # such as a file that may not be read
+        with nothing_to_say, Path(name).open(newline="", encoding="utf-8", errors="replace") as lines:
             header = lines.readline()
             if "\0" in header or "\ufffd" in header:  # no text, or not in UTF-8
                 continue

@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import MagicMock
 
 import numpy as np
@@ -17,6 +18,9 @@ from scipy import stats
 from aggrkit import BenchmarkDBManager, ResultAggregator
 from aggrkit.errors import SchemaError, SourceError, UnknownNameError
 from tests.service.results import BEFORE, NOW, latencies, manager_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FLAT = ("mean", "stdev", "min", "max", "median", "p95", "p99", "cv")
 
@@ -36,6 +40,14 @@ def filled(rows: list[dict[str, Any]]) -> ResultAggregator:
     for row in rows:
         aggregator.process_test_result(row)
     return aggregator
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    """Wait until something holds, half a minute at most; say whether it does."""
+    deadline = time.monotonic() + 30
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return holds()
 
 
 def test_start_loads_history_once_and_analyses_once() -> None:
@@ -84,11 +96,38 @@ def test_the_background_thread_waits_then_updates() -> None:
     assert aggregator.worker_analysis == {}
     for row in results_of(48):
         aggregator.process_test_result(row)
-    deadline = time.monotonic() + 30
-    while not aggregator.worker_analysis and time.monotonic() < deadline:
-        time.sleep(0.05)
+    eventually(lambda: bool(aggregator.worker_analysis))
     aggregator.stop()
     assert set(aggregator.worker_analysis) == {"w0", "w1", "w2", "w3", "w4"}
+
+
+class Fragile(str):
+    """A name that can't be read while something is broken."""
+
+    broken = threading.Event()
+
+    def __str__(self) -> str:
+        if self.broken.is_set():
+            raise RuntimeError("not now")
+        return super().__str__()
+
+
+def test_the_background_thread_outlives_any_error(caplog: pytest.LogCaptureFixture) -> None:
+    aggregator = ResultAggregator(db_manager=manager_of(results_of(48)))
+    aggregator.configure({"update_interval": 0.05})
+    aggregator.start()
+    try:
+        Fragile.broken.set()
+        aggregator.process_test_result(results_of(1)[0] | {"id": "late", "worker_id": Fragile("w9")})
+        assert eventually(lambda: aggregator.last_error == "RuntimeError: not now")
+        assert aggregator.update_thread is not None
+        assert aggregator.update_thread.is_alive()
+        assert any("the update failed: not now" in record.message and record.exc_info for record in caplog.records)
+        Fragile.broken.clear()
+        assert eventually(lambda: "w9" in aggregator.worker_analysis and aggregator.last_error is None)
+    finally:
+        Fragile.broken.clear()
+        aggregator.stop()
 
 
 def test_results_count_once() -> None:
@@ -342,7 +381,29 @@ def test_configuration() -> None:
     with pytest.warns(UserWarning, match="unknown settings are kept but not used: colour"):
         aggregator.configure({"colour": "red", "history_days": 3})
     assert (aggregator.config["colour"], aggregator.config["history_days"]) == ("red", 3)
-    for wrong in ({"history_days": -1}, {"visualization_enabled": "yes"}, {"update_interval": True}, 7):
-        with pytest.raises((TypeError, ValueError)):
-            aggregator.configure(wrong)
-    assert aggregator.config["history_days"] == 3
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"history_days": -1},
+        {"history_days": 1e9},
+        {"visualization_enabled": "yes"},
+        {"update_interval": True},
+        {"update_interval": 1e12},
+        {"anomaly_method": "magic"},
+        {"anomaly_method": 3},
+        {"significance_level": 0.5},
+        {"significance_level": 0},
+        {"anomaly_alpha": 0.7},
+        {"comparison_margin": 2},
+        {"current_days": 3, "history_days": "many"},
+        7,
+    ],
+)
+def test_an_impossible_setting_changes_nothing(wrong: Any) -> None:
+    aggregator = ResultAggregator()
+    before = dict(aggregator.config)
+    with pytest.raises((TypeError, ValueError)):
+        aggregator.configure(wrong)
+    assert aggregator.config == before

@@ -17,6 +17,7 @@ import pytest
 
 import aggrkit
 from aggrkit.errors import EmptySelectionError, SchemaError, SourceError, UnknownNameError
+from tests.unprivileged import unprivileged_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,11 +108,16 @@ class TestMissing:
         with pytest.raises(SourceError, match="is not there"):
             found.rows(0)
 
-    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-    def test_a_file_that_may_not_be_read(self, folder: Path) -> None:
-        for name in ("results.csv", "results.parquet"):
-            (folder / name).chmod(0)
-            refused(SourceError, folder / name, "can't be read")
+    @pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+    @pytest.mark.parametrize("name", ["results.csv", "results.parquet"])
+    def test_a_file_that_may_not_be_read(self, folder: Path, name: str) -> None:
+        assert len(ask(folder / name)) == 1
+        content = (folder / name).read_bytes()
+        with unprivileged_folder() as theirs:
+            (theirs / name).write_bytes(content)
+            assert len(ask(theirs / name)) == 1
+            (theirs / name).chmod(0)
+            refused(SourceError, theirs / name, "can't be read")
 
 
 @pytest.mark.parametrize("name", ["results.xlsx", "results", "results.csv.bak", "results.feather"])

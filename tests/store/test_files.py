@@ -14,6 +14,7 @@ import pytest
 
 from aggrkit.errors import SourceError
 from aggrkit.store import BenchmarkDBManager, layout
+from tests.unprivileged import unprivileged_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -177,18 +178,19 @@ def test_a_second_process(path):
         assert len(store.get_performance_results()) == 1
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written(tmp_path, path):
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+def test_a_folder_that_cannot_be_written(path):
     filled(path)
-    path.chmod(0o400)
-    tmp_path.chmod(0o500)
-    try:
+    content = path.read_bytes()
+    with unprivileged_folder() as folder:
+        theirs = folder / path.name
+        theirs.write_bytes(content)
+        theirs.chmod(0o400)
+        folder.chmod(0o500)
         with pytest.raises(SourceError, match=r"can't be written|can't be opened"):
-            BenchmarkDBManager(path)
-        with BenchmarkDBManager(path, read_only=True) as store:
+            BenchmarkDBManager(theirs)
+        with BenchmarkDBManager(theirs, read_only=True) as store:
             assert len(store.get_performance_results()) == 1
-    finally:
-        tmp_path.chmod(0o700)
 
 
 @pytest.fixture

@@ -1,0 +1,246 @@
+"""The cells in which like is compared with like: a group, and what was measured of its values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import ibis
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from aggrkit.model.schema import Role
+from aggrkit.pipeline.aggregate import group_labels
+from aggrkit.pipeline.expressions import fetch, mean, quantiles
+from aggrkit.pipeline.pooling import are_thin, without_poolable
+from aggrkit.pipeline.prepared import group_key
+from aggrkit.sources.observations import ROW
+from aggrkit.statistics.outliers import choose_scale, far_out, robust_std
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from aggrkit.model.metric import Metric
+    from aggrkit.model.schema import Column
+    from aggrkit.pipeline.prepared import Prepared
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["Cells"]
+
+_CELL_ROLES: Final = (Role.MODEL, Role.HARDWARE, Role.TASK_TYPE, Role.CONDITION)
+_QUANTILES: Final = {"p10": 0.1, "q1": 0.25, "p50": 0.5, "q3": 0.75, "p90": 0.9}
+_MIDDLE: Final = ("p10", "p50", "p90")
+_FEWEST_TRIMMED: Final = 10
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The cells of a selection, with what was measured of each.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        The selection.
+    keys : sequence of Column
+        What a cell is a combination of.
+    table : ibis.Table
+        The selected rows, with the keys of their cell beside them.
+    found : pyarrow.Table
+        A row for each cell: its keys, and the measures of each metric.
+    places : dict
+        Name of a metric to its number in `found`.
+    memo : dict, optional
+        What was measured later.
+    pooled : sequence of str, optional
+        Columns that would be keys, but make no difference to any metric.
+    """
+
+    prepared: Prepared
+    keys: Sequence[Column]
+    table: ibis.Table
+    found: pa.Table
+    places: dict[str, int]
+    memo: dict[str, Any] = field(default_factory=dict)
+    pooled: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, prepared: Prepared, metrics: Sequence[Metric]) -> Cells:
+        """Measure all cells and metrics in one scan; thin cells are pooled over what makes no difference."""
+        schema = prepared.schema
+        grouped = [column for column in prepared.groups.values() if column is not None]
+        names = {column.name for column in grouped} | {metric.name for metric in metrics}
+        others = [column for column in schema.playing(*_CELL_ROLES) if column.name not in names]
+        cells = cls._scanned(prepared, metrics, [*grouped, *others])
+        if metrics and others and are_thin([cells.n(metric) for metric in metrics]):
+            kept = without_poolable(prepared, metrics, grouped, others)
+            if len(kept) < len(others):
+                pooled = [column.name for column in others if column not in kept]
+                return replace(cls._scanned(prepared, metrics, [*grouped, *kept]), pooled=pooled)
+        return cells
+
+    @classmethod
+    def _scanned(cls, prepared: Prepared, metrics: Sequence[Metric], keys: Sequence[Column]) -> Cells:
+        table = prepared.table
+        keyed = table.mutate(**{f"__k{place}": group_key(table, column) for place, column in enumerate(keys)})
+        expressions: dict[str, ibis.Value] = {}
+        for place, metric in enumerate(metrics):
+            values = keyed[prepared.field(metric)]
+            expressions |= {
+                f"n{place}": values.count(),
+                f"mean{place}": mean(values),
+                f"std{place}": values.std(how="sample"),
+                f"min{place}": values.min(),
+                f"max{place}": values.max(),
+                f"q{place}": quantiles(values, list(_QUANTILES.values())),
+            }
+        by = [f"__k{place}" for place in range(len(keys))]
+        cells = keyed.group_by(by).aggregate(**expressions) if by else keyed.aggregate(**expressions)
+        found = fetch(cells, prepared.label)
+        return cls(prepared, keys, keyed, found, {metric.name: place for place, metric in enumerate(metrics)})
+
+    def n(self, metric: Metric) -> Floats:
+        """Return the number of values of each cell."""
+        return self.of_metric(metric, "n")
+
+    def of_metric(self, metric: Metric, name: str) -> Floats:
+        """Return one measure of each cell."""
+        place = self.places[metric.name]
+        if name in _QUANTILES:
+            column = pa.compute.list_element(self.found[f"q{place}"], list(_QUANTILES).index(name))
+        else:
+            column = self.found[f"{name}{place}"]
+        return np.asarray(column.to_numpy(), dtype=np.float64)
+
+    def sizes(self, metrics: Sequence[Metric], fewest: int) -> pd.DataFrame:
+        """Return a row per group and metric: how many cells were tested, and the size of the largest."""
+        groups = self.groups_of(np.arange(self.found.num_rows))
+        parts = [
+            groups.assign(metric=metric.name, tested=self.n(metric) >= fewest, largest=self.n(metric))
+            for metric in metrics
+        ]
+        if not parts:
+            return groups.iloc[:0].assign(metric="", tested=0, largest=0)
+        keys = [*self.prepared.groups, "metric"]
+        measured = pd.concat(parts, ignore_index=True).groupby(keys, sort=False, observed=True)
+        return measured.agg(tested=("tested", "sum"), largest=("largest", "max")).astype("int64").reset_index()
+
+    def scale(self, metric: Metric) -> str:
+        """Return the scale on which the clean values of a metric look symmetric."""
+        key = f"scale of {metric.name}"
+        if key not in self.memo:
+            low, middle, high = self.memo[f"middles of {metric.name}"]
+            self.memo[key] = choose_scale(low, middle, high, self.n(metric), self._positive(metric))
+        return str(self.memo[key])
+
+    def _positive(self, metric: Metric) -> bool:
+        smallest = self.of_metric(metric, "min")
+        return bool((smallest[np.isfinite(smallest)] > 0).all())
+
+    def measure_middles(self, metrics: Sequence[Metric]) -> None:
+        """Find the percentiles that tell the scale of each metric; outliers left out, in one scan if there are any."""
+        cuts: dict[str, Any] = {}
+        trimmed = []
+        for place, metric in enumerate(metrics):
+            middles = [self.of_metric(metric, name).copy() for name in _MIDDLE]
+            self.memo[f"middles of {metric.name}"] = middles
+            if not self._positive(metric):
+                continue
+            lower, upper = far_out(*(self.of_metric(metric, name) for name in ("q1", "p50", "q3")))
+            small = self.n(metric) < _FEWEST_TRIMMED
+            lower, upper = np.where(small, -np.inf, lower), np.where(small, np.inf, upper)
+            if ((self.of_metric(metric, "min") < lower) | (self.of_metric(metric, "max") > upper)).any():
+                trimmed.append((place, metric))
+                cuts |= {f"lower{place}": lower, f"upper{place}": upper}
+        if not trimmed:
+            return
+        joined = self.beside(cuts)
+        levels: dict[str, ibis.Value] = {}
+        for place, metric in trimmed:
+            values = joined[self.prepared.field(metric)]
+            inside = ibis.cases((values.between(joined[f"__lower{place}"], joined[f"__upper{place}"]), values))
+            levels[f"q{place}"] = quantiles(inside, [_QUANTILES[name] for name in _MIDDLE])
+        found = fetch(joined.group_by(cell=joined["__cell"]).aggregate(**levels), self.prepared.label)
+        cell = found["cell"].to_numpy()
+        for place, metric in trimmed:
+            for rank, column in enumerate(self.memo[f"middles of {metric.name}"]):
+                column[cell] = pa.compute.list_element(found[f"q{place}"], rank).to_numpy()
+
+    def scales(self, metric: Metric) -> tuple[str, ...]:
+        """Return the scales on which a metric is scored."""
+        scale = self.scale(metric)
+        return ("raw", "log") if scale == "both" else (scale,)
+
+    def measure_spread(self, metrics: Sequence[Metric]) -> None:
+        """Find the robust standard deviation of each cell, metric and scale, all in one scan.
+
+        See `aggrkit.statistics.outliers.robust_std`.
+        """
+        centres: dict[str, tuple[Metric, str, Floats]] = {}
+        for metric in metrics:
+            for scale in self.scales(metric):
+                median = self.of_metric(metric, "p50")
+                with np.errstate(divide="ignore"):  # a median too small for its logarithm
+                    centres[f"c{len(centres)}"] = metric, scale, np.log(median) if scale == "log" else median
+        joined = self.beside({key: centre for key, (_, _, centre) in centres.items()})
+        expressions: dict[str, ibis.Value] = {}
+        for key, (metric, scale, _) in centres.items():
+            values = joined[self.prepared.field(metric)]
+            deviation = ((values.ln() if scale == "log" else values) - joined[f"__{key}"]).abs()
+            expressions |= {
+                f"mad_{key}": deviation.quantile(0.5),
+                f"average_{key}": deviation.mean(),
+                f"step_{key}": deviation.nullif(0.0).quantile(0.5),
+                f"off_{key}": deviation.nullif(0.0).count(),
+            }
+        spread = fetch(joined.group_by(cell=joined["__cell"]).aggregate(**expressions), self.prepared.label)
+        for key, (metric, scale, centre) in centres.items():
+            measured = np.full((4, self.found.num_rows), np.nan)
+            for row, name in enumerate(("mad", "average", "step", "off")):
+                measured[row, spread["cell"].to_numpy()] = spread[f"{name}_{key}"].to_numpy()
+            rounding = 8 * np.finfo(float).eps * np.maximum(np.abs(centre), 1e-300)
+            mad, average, step, off = measured
+            width = robust_std(mad, average, step, off, self.n(metric), rounding)
+            self.memo[f"{metric.name}:{scale}"] = centre, width
+
+    def robust(self, metric: Metric, scale: str) -> tuple[Floats, Floats]:
+        """Return median and robust standard deviation of each cell, as `measure_spread` found them."""
+        centre, width = self.memo[f"{metric.name}:{scale}"]
+        return centre, width
+
+    def values(self, metric: Metric, usable: NDArray[np.bool_]) -> tuple[NDArray[np.intp], Floats, NDArray[np.int64]]:
+        """Return cell, value and row number of every value in the cells that can be tested."""
+        joined = self.beside({"usable": usable})
+        column = joined[self.prepared.field(metric)]
+        rows = fetch(
+            joined.filter(joined["__usable"], column.notnull()).select(
+                cell=joined["__cell"], value=column, row=joined[ROW]
+            ),
+            self.prepared.label,
+        )
+        return rows["cell"].to_numpy(), rows["value"].to_numpy(), rows["row"].to_numpy()
+
+    def groups_of(self, cell: NDArray[np.intp]) -> pd.DataFrame:
+        """Return the labels of the groups that cells belong to, a row for each cell that is given."""
+        renamed = {}
+        for place, column in enumerate(self.prepared.groups.values()):
+            source = None if column is None else next(k for k, key in enumerate(self.keys) if key.name == column.name)
+            renamed[f"g{place}"] = (
+                pa.nulls(self.found.num_rows, pa.string()) if source is None else self.found[f"__k{source}"]
+            )
+        labels = group_labels(pa.table(renamed) if renamed else self.found, list(self.prepared.groups))
+        return labels.iloc[cell].reset_index(drop=True)
+
+    def beside(self, columns: dict[str, Any]) -> ibis.Table:
+        """Return the rows with their cell and something of it beside them; two underscores tell these from the rest."""
+        by = [name for name in self.found.column_names if name.startswith("__k")]
+        data = {f"{name}_of_cell": self.found[name] for name in by}
+        data |= {"__cell": pa.array(np.arange(self.found.num_rows, dtype=np.int64))}
+        data |= {f"__{name}": pa.array(values) for name, values in columns.items()}
+        cells = ibis.memtable(pa.table(data))
+        if not by:
+            return self.table.cross_join(cells)
+        return self.table.join(cells, [self.table[name].identical_to(cells[f"{name}_of_cell"]) for name in by])
