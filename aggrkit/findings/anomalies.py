@@ -42,6 +42,11 @@ class Anomalies(Finding):
             )
         if meta["pooled_over"]:
             lines.append(f"Cells were thin: pooled over {listing(meta['pooled_over'])}, by which no metric differs.")
+        if meta["shifted"]:
+            said = counted(meta["shifted"], "cell")
+            lines.append(
+                f"{said} shifted over time: values are measured against the level of their time; see changes()."
+            )
         for metric, (count, largest) in meta["too_few"].items():
             if count:
                 example = (

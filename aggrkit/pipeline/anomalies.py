@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from aggrkit.errors import UnknownNameError, number_between
+from aggrkit.errors import AggrError, UnknownNameError, number_between
 from aggrkit.model.answer import COLUMNS, Answer
 from aggrkit.model.schema import DIMENSIONS, Column, Role
 from aggrkit.pipeline.bounds import Bounds, moderated, rosner, tukey
@@ -37,7 +37,7 @@ SEVERITIES: Final = ("good", "minor", "major", "critical")
 """In order: odd on the good side, then how far beyond the cut on the bad side (1.5 times, 3 times)."""
 
 _DEFAULT_CUT: Final = {"zscore": 2.5, "iqr": 1.5}
-_MOST: Final = 100_000
+_MOST: Final = 1_000_000
 _Z_SCORE: Final = "__z_score"
 _SIZE: Final = "__size_of_cell"
 _NUMBERS: Final = ("value", "score", "lower", "upper", "pvalue", "pvalue_adjusted")
@@ -48,7 +48,8 @@ class DetectAnomalies:
     """Flag the observations that don't belong to their cell.
 
     A cell is a group and everything that like is compared with like by: model, hardware, task type and conditions.
-    Where cells are thin, they are pooled over what makes no difference to any metric.
+    Where cells are thin, they are pooled over what makes no difference to any metric. Where the level of a cell shifts
+    over time, its values are measured against the level of their time.
 
     Parameters
     ----------
@@ -80,7 +81,7 @@ class DetectAnomalies:
     def __call__(self, answer: Answer, prepared: Prepared) -> Answer:
         """Return the answer with the frame "anomalies"."""
         metrics = [metric for metric in prepared.metrics if not metric.is_proportion]
-        cells = Cells.of(prepared, metrics)
+        cells = Cells.of(prepared, metrics, 0 if answer.rows is None else answer.rows.used)
         tested = int(sum((cells.n(metric) >= self._fewest).sum() for metric in metrics))
         if self.method in ("robust", "gesd"):
             cells.measure_middles(metrics)
@@ -104,6 +105,7 @@ class DetectAnomalies:
             cells_tested=tested,
             cells_by=[column.name for column in cells.keys],
             pooled_over=list(cells.pooled),
+            shifted=cells.shifted,
             needs=self._fewest,
             too_few=too_few,
             scales={metric.name: cells.scale(metric) for metric in metrics}
@@ -155,6 +157,9 @@ def _collected(cells: Cells, flagged: Sequence[Bounds]) -> pd.DataFrame:
         _SIZE,
     ]
     rows = _outside(cells, flagged, shown) if flagged else None
+    if rows is not None and rows.num_rows > _MOST:
+        said = f"more than {_MOST:,} observations would be flagged"
+        raise AggrError(f"{said}: set a higher threshold or a smaller alpha, or ask for a part of them with where=...")
     parts = [] if rows is None else [_lines(cells, bounds, k, rows, shown) for k, bounds in enumerate(flagged)]
     filled = [part for part in parts if len(part)]
     if not filled:
@@ -183,7 +188,7 @@ def _outside(cells: Cells, flagged: Sequence[Bounds], shown: Sequence[Column]) -
         ]
         test = any_of(tests)
     chosen = joined.filter(test).select(cell=joined["__cell"], row=joined[ROW], **values, **described, **number)
-    return fetch(chosen.limit(_MOST), prepared.label)
+    return fetch(chosen.limit(_MOST + 1), prepared.label)
 
 
 def _describing(cells: Cells) -> list[Column]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any, Final
 
 import ibis
@@ -15,11 +17,13 @@ from aggrkit.pipeline.aggregate import group_labels
 from aggrkit.pipeline.expressions import fetch, mean, quantiles
 from aggrkit.pipeline.pooling import are_thin, without_poolable
 from aggrkit.pipeline.prepared import group_key
+from aggrkit.pipeline.segments import FEWEST
+from aggrkit.pipeline.shifts import shifts_of
 from aggrkit.sources.observations import ROW
 from aggrkit.statistics.outliers import choose_scale, far_out, robust_std
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -35,6 +39,7 @@ _CELL_ROLES: Final = (Role.MODEL, Role.HARDWARE, Role.TASK_TYPE, Role.CONDITION)
 _QUANTILES: Final = {"p10": 0.1, "q1": 0.25, "p50": 0.5, "q3": 0.75, "p90": 0.9}
 _MIDDLE: Final = ("p10", "p50", "p90")
 _FEWEST_TRIMMED: Final = 10
+_FEWEST_TO_SHIFT: Final = 2 * FEWEST
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,8 @@ class Cells:
         What was measured later.
     pooled : sequence of str, optional
         Columns that would be keys, but make no difference to any metric.
+    shifted : int, optional
+        How many cells were cut where their level shifted.
     """
 
     prepared: Prepared
@@ -66,10 +73,21 @@ class Cells:
     places: dict[str, int]
     memo: dict[str, Any] = field(default_factory=dict)
     pooled: Sequence[str] = ()
+    shifted: int = 0
 
     @classmethod
-    def of(cls, prepared: Prepared, metrics: Sequence[Metric]) -> Cells:
-        """Measure all cells and metrics in one scan; thin cells are pooled over what makes no difference."""
+    def of(cls, prepared: Prepared, metrics: Sequence[Metric], rows: int) -> Cells:
+        """Measure all cells and metrics in one scan.
+
+        Thin cells are pooled over what makes no difference; where levels shifted over time, cells are cut there.
+        """
+        cells = cls._pooled(prepared, metrics)
+        enough = any(cells.n(metric).max(initial=0) >= _FEWEST_TO_SHIFT for metric in metrics)
+        shifts = shifts_of(prepared, cells.keys, metrics, rows) if enough else {}
+        return cells._cut(metrics, shifts) if shifts else cells
+
+    @classmethod
+    def _pooled(cls, prepared: Prepared, metrics: Sequence[Metric]) -> Cells:
         schema = prepared.schema
         grouped = [column for column in prepared.groups.values() if column is not None]
         names = {column.name for column in grouped} | {metric.name for metric in metrics}
@@ -86,6 +104,12 @@ class Cells:
     def _scanned(cls, prepared: Prepared, metrics: Sequence[Metric], keys: Sequence[Column]) -> Cells:
         table = prepared.table
         keyed = table.mutate(**{f"__k{place}": group_key(table, column) for place, column in enumerate(keys)})
+        return cls._measured(prepared, metrics, keys, keyed)
+
+    @classmethod
+    def _measured(
+        cls, prepared: Prepared, metrics: Sequence[Metric], keys: Sequence[Column], keyed: ibis.Table
+    ) -> Cells:
         expressions: dict[str, ibis.Value] = {}
         for place, metric in enumerate(metrics):
             values = keyed[prepared.field(metric)]
@@ -97,10 +121,25 @@ class Cells:
                 f"max{place}": values.max(),
                 f"q{place}": quantiles(values, list(_QUANTILES.values())),
             }
-        by = [f"__k{place}" for place in range(len(keys))]
+        by = [name for name in keyed.columns if name.startswith("__k")]
         cells = keyed.group_by(by).aggregate(**expressions) if by else keyed.aggregate(**expressions)
         found = fetch(cells, prepared.label)
         return cls(prepared, keys, keyed, found, {metric.name: place for place, metric in enumerate(metrics)})
+
+    def _cut(self, metrics: Sequence[Metric], shifts: Mapping[str, pa.Array]) -> Cells:
+        """Cut cells where their levels shifted: the segment becomes one more key."""
+        edges = [name for name in shifts if name.startswith("e")]
+        beside = ibis.memtable(pa.table({f"__shift_{name}": column for name, column in shifts.items()}))
+        alike = [self.table[f"__{k}"].identical_to(beside[f"__shift_{k}"]) for k in shifts if k not in edges]
+        joined = self.table.left_join(beside, alike) if alike else self.table.cross_join(beside)
+        held = [f"__shift_{name}" for name in edges]
+        rows = joined.select(*self.table.columns, *held)
+        time = rows[self.prepared.schema.moment("cutting cells").field]
+        after = [(time >= rows[name]).fill_null(False).cast("int64") for name in held]
+        # a key of its own projection: what is added within a join can't be joined by
+        kept = rows.mutate(**{f"__k{len(self.keys)}": reduce(add, after)})
+        cells = self._measured(self.prepared, metrics, self.keys, kept.drop(*held))
+        return replace(cells, pooled=self.pooled, shifted=len(shifts[edges[0]]))
 
     def n(self, metric: Metric) -> Floats:
         """Return the number of values of each cell."""

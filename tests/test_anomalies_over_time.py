@@ -1,0 +1,97 @@
+"""Anomalies where levels shift over time: a shift is one change and not a hundred anomalies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+
+import aggrkit
+from aggrkit.errors import AggrError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+N = 200
+SPIKES = [40, 170]
+
+
+def shifting(shift: float = 1.12, models: int = 4, spikes: bool = True, seed: int = 1) -> pd.DataFrame:
+    """Return hourly runs of some models; three quarters on the way the level shifts, and two runs are off."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for number in range(models):
+        latency = 10.0 * (number + 1) * rng.lognormal(0, 0.02, N)
+        latency[150:] *= shift
+        if spikes:
+            latency[SPIKES] *= 1.15
+        times = pd.date_range("2026-01-01", periods=N, freq="h")
+        parts.append(
+            pd.DataFrame({"model": f"m{number}", "run_id": range(N), "timestamp": times, "latency_ms": latency})
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.mark.parametrize("method", ["robust", "zscore", "iqr", "gesd"])
+def test_only_the_spikes_are_flagged(method: str) -> None:
+    frame = shifting()
+    threshold = {"zscore": 4.5, "iqr": 3.0}.get(method)
+    found = frame.aggr.anomalies(level="model", method=method, threshold=threshold)  # type: ignore[arg-type]
+    assert sorted(found["observation"] % N) == sorted(SPIKES * 4)
+    assert found.meta["shifted"] == 4
+    assert "4 cells shifted over time" in found.explain()
+    blind = frame.drop(columns="timestamp").aggr.anomalies(level="model", method=method, threshold=threshold)  # type: ignore[arg-type]
+    assert sorted(blind["observation"] % N) != sorted(SPIKES * 4)
+
+
+def test_expected_values_are_those_of_the_time() -> None:
+    found = shifting(models=1).aggr.anomalies(level="model").set_index("observation").sort_index()
+    before, after = found.loc[40], found.loc[170]
+    assert before["lower"] < 10.0 < before["upper"] < 11.5
+    assert 10.0 < after["lower"] < 11.2 < after["upper"] < 12.9
+
+
+def test_a_shift_without_spikes_has_no_anomalies() -> None:
+    flagged = sum(bool(len(shifting(spikes=False, seed=seed).aggr.anomalies(level="model"))) for seed in range(20))
+    # 5 % of 20 is 1; 4 and more have a chance of 1.6 %
+    assert flagged <= 3
+    changes = shifting(spikes=False).aggr.changes(level="model")
+    assert changes["status"].tolist() == ["confirmed"] * 4
+    assert len(changes.incidents()) == 1
+
+
+def test_metrics_shift_at_their_own_times() -> None:
+    frame = shifting(models=1)
+    rng = np.random.default_rng(7)
+    frame["memory_mb"] = np.where(np.arange(N) < 60, 100.0, 140.0) * rng.lognormal(0, 0.01, N)
+    frame.loc[100, "memory_mb"] *= 1.2
+    found = frame.aggr.anomalies(level="model")
+    assert set(zip(found["metric"], found["observation"], strict=True)) == {
+        ("latency_ms", 40),
+        ("latency_ms", 170),
+        ("memory_mb", 100),
+    }
+
+
+def test_every_source_gives_the_same(tmp_path: Path) -> None:
+    frame = shifting(models=2)
+    frame.loc[3, "model"] = None
+    frame.loc[5, "timestamp"] = pd.NaT
+    frame["batch_size"] = [8.0, np.nan] * N
+    wanted = pd.DataFrame(frame.aggr.anomalies(level="model")).drop(columns="observation")
+    assert len(wanted)
+    with duckdb.connect(str(tmp_path / "r.duckdb")) as connection:
+        connection.execute("CREATE TABLE results AS SELECT * FROM frame")
+    frame.to_parquet(tmp_path / "r.parquet")
+    for name in ("r.duckdb", "r.parquet"):
+        found = pd.DataFrame(aggrkit.open(tmp_path / name).anomalies(level="model")).drop(columns="observation")
+        pd.testing.assert_frame_equal(found, wanted)
+
+
+def test_far_too_many_flags_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aggrkit.pipeline.anomalies._MOST", 3)
+    with pytest.raises(AggrError, match="more than 3 observations would be flagged"):
+        shifting().aggr.anomalies(level="model")
