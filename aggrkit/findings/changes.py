@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from aggrkit.findings.base import Finding
-from aggrkit.findings.words import counted, group_names, line_name, listing, margin_words, short_number, verdict_counts
+from aggrkit.findings.words import (
+    counted,
+    group_names,
+    line_name,
+    listing,
+    margin_words,
+    short_number,
+    signed,
+    verdict_counts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,14 +168,14 @@ def _together(incidents: pd.DataFrame) -> Iterator[str]:
         beside = f"; at the same place: {one['coincides_with']}" if one["coincides_with"] else ""
         yield (
             f"{one['series']} of {one['of']} series {one['verdict']} at once, between {_day(one['since'])} and "
-            f"{_day(one['until'])}{where}: by {one['change_pct']:+.3g} in the median{beside}"
+            f"{_day(one['until'])}{where}: by {signed(one['change_pct'])} % in the median{beside}"
         )
 
 
 def _size(line: pd.Series[Any]) -> str:
     if pd.isna(line["change_pct"]):
         return "by an amount that has no percentage"
-    return f"{line['change_pct']:+.3g} % ({line['ci_lower']:+.3g} to {line['ci_upper']:+.3g})"
+    return f"{signed(line['change_pct'])} % ({signed(line['ci_lower'])} to {signed(line['ci_upper'])})"
 
 
 def _day(time: pd.Timestamp) -> str:

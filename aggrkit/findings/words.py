@@ -22,6 +22,7 @@ __all__ = [
     "margin_words",
     "plain_text",
     "short_number",
+    "signed",
     "verdict_counts",
 ]
 
@@ -74,6 +75,11 @@ def short_number(value: Any) -> str:
     if not isinstance(value, (int, float)):
         return str(value)
     return f"{value:,.4g}" if abs(value) < 1e4 or abs(value) >= 1e15 else f"{value:,.0f}"
+
+
+def signed(value: float) -> str:
+    """Return a change with its sign and three digits."""
+    return f"{value:+,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:+.3g}"
 
 
 def console_width() -> int:

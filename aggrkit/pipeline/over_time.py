@@ -213,6 +213,13 @@ class OverTime:
             untimed=int(found["rows"].to_numpy()[~timed].sum()),
         )
 
+    def sizes(self) -> Ints:
+        """Return how many rows of each group have a value of each metric, an array of shape (groups, metrics)."""
+        group = np.empty(len(self.cell), dtype=np.intp)
+        group[np.concatenate(self.members)] = np.repeat(np.arange(len(self.members)), [len(m) for m in self.members])
+        there = self.timed & (self.count > 0)
+        return np.stack([np.bincount(group, some, len(self.members)) for some in there], axis=1).astype(np.intp)
+
     def rows(self, k: int, group: int) -> Ints:
         """Return the rows of a group in which a metric has a value and a time."""
         rows: Ints = self.members[group]

@@ -63,7 +63,10 @@ class Segmented:
     @classmethod
     def of(cls, data: OverTime, k: int, group: int, false_alarm: float, margin: float) -> Segmented | None:
         """Find the changes of a metric of a group, or None where there are too few units."""
-        series = data.series(k, data.rows(k, group))
+        rows = data.rows(k, group)
+        if len(rows) < FEWEST:
+            return None
+        series = data.series(k, rows)
         if len(series) < FEWEST:
             return None
         starts = [series.cell_levels()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import pyarrow as pa
 
 from aggrkit.errors import EmptySelectionError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["shifts_of"]
 
 _FALSE_ALARM: Final = 0.01
+_FEWEST_UNITS: Final = 12
 _NANOSECONDS: Final = 1_000
 
 
@@ -62,8 +64,10 @@ def shifts_of(
     except EmptySelectionError:
         return {}
     edges: dict[int, list[int]] = {}
-    for group in range(len(data.labels)):
-        found = (Segmented.of(data, k, group, _FALSE_ALARM, 0.0) for k in range(len(metrics)))
+    sizes = data.sizes()
+    for group in np.flatnonzero(sizes.max(axis=1, initial=0) >= _FEWEST_UNITS).tolist():
+        long = np.flatnonzero(sizes[group] >= _FEWEST_UNITS).tolist()
+        found = (Segmented.of(data, k, group, _FALSE_ALARM, 0.0) for k in long)
         starts = {int(one.time[place]) for one in found if one is not None for place in one.changes.confirmed}
         if starts:
             edges[group] = sorted(starts)
