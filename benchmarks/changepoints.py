@@ -1,6 +1,7 @@
-"""The change point detector: false alarms, what it finds, labelled series, and time, beside ruptures if that is there.
+"""The change point detector beside others: false alarms, what is found, labelled series, and time.
 
-``python -m benchmarks.changepoints --reps 200 --tcpd folder``; the folder has series.csv and annotations.json.
+``python -m benchmarks.changepoints --reps 1000 --tcpd folder``; the folder has series.csv and annotations.json. Install
+``apache-otava asv ruptures`` beside aggrkit to see them as well.
 """
 
 from __future__ import annotations
@@ -18,14 +19,10 @@ import numpy as np
 import pandas as pd
 
 from aggrkit.statistics.changepoints import COMPILED, State, detect, detect_many
-
-try:
-    import ruptures
-except ImportError:  # the benchmark says so
-    ruptures = None
+from benchmarks.detectors import NOTHING, OURS, Detector, detectors, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -77,55 +74,85 @@ def hits(true: Iterable[int], found: Iterable[int], tolerance: int = TOLERANCE) 
     return count
 
 
-def by_aggrkit(y: Floats) -> list[int]:
-    found = detect(y)
-    return [] if found.trend else found.confirmed.tolist()
+def change_free(kind: str, n: int, count: int) -> Iterator[Floats]:
+    """Make series without changes; the first are the same for any count."""
+    rng = np.random.default_rng([KINDS.index(kind), n, 11])
+    return (noise(kind, n, rng) for _ in range(count))
 
 
-def by_ruptures(method: str, model: str = "l2") -> Callable[[Floats], list[int]]:
-    def find(y: Floats) -> list[int]:
-        scale = np.median(np.abs(np.diff(y))) / (0.6745 * np.sqrt(2)) or y.std() or 1.0
-        z = (y - y.mean()) / scale
-        search = getattr(ruptures, method)(model=model, min_size=3, jump=1).fit(z)
-        return search.predict(pen=3 * np.log(len(y)))[:-1]
-
-    return find
-
-
-def peers() -> dict[str, Callable[[Floats], list[int]]]:
-    if ruptures is None:
-        print("ruptures is not installed, so nothing is shown beside aggrkit: pip install ruptures")
-        return {}
-    return {"ruptures Binseg l2": by_ruptures("Binseg"), "ruptures Pelt l2": by_ruptures("Pelt")}
+def with_changes(kind: str, n: int, count: int) -> Iterator[tuple[list[int], float, Floats]]:
+    """Make series with none to four steps of 1 to 6 standard deviations, with their places and size."""
+    rng = np.random.default_rng([KINDS.index(kind), n, 12])
+    for _ in range(count):
+        size = rng.uniform(1, 6)
+        places, y = staircase(n, int(rng.integers(5)), size, rng)
+        yield places, size, y + noise(kind, n, rng)
 
 
-def quality(find: Callable[[Floats], list[int]], reps: int, sizes: list[int]) -> tuple[pd.DataFrame, dict[str, object]]:
-    rows, total, by_size = [], np.zeros(3), {}
-    for number, kind in enumerate(KINDS):
-        alarms, scores = {}, np.zeros(3)
-        for n in sizes:
-            rng = np.random.default_rng([number, n, 11])
-            alarms[n] = np.mean([len(find(noise(kind, n, rng))) > 0 for _ in range(reps)])
-            for _ in range(reps // 2):
-                changes, size = int(rng.integers(1, 5)), rng.uniform(1, 6)
-                places, y = staircase(n, changes, size, rng)
-                found = find(y + noise(kind, n, rng))
+def false_alarms(detector: Detector, reps: int, logs: bool = False) -> pd.DataFrame:
+    """Share of change-free series with a change, in percent; `logs`: by way of exp(x / 10)."""
+    rows = []
+    for kind in KINDS:
+        row: dict[str, object] = {"noise": kind}
+        for n in SIZES:
+            if n <= detector.longest:
+                series = change_free(kind, n, reps)
+                found = [len(detector.find(np.log(np.exp(0.1 * y)) if logs else y)) > 0 for y in series]
+                row[f"n={n}"] = 100 * np.mean(found)
+        rows.append(row)
+    return pd.DataFrame(rows).set_index("noise")
+
+
+def scores(detector: Detector, reps: int) -> pd.DataFrame:
+    """Hits, false and missed changes by kind, length and size of the steps (rounded down)."""
+    total: dict[tuple[str, int, int], Floats] = {}
+    for kind in KINDS:
+        for n in SIZES:
+            if n > detector.longest:
+                continue
+            for places, size, y in with_changes(kind, n, reps):
+                found = detector.find(y)
                 hit = hits(places, found)
-                score = np.array([hit, len(found) - hit, changes - hit])
-                by_size.setdefault(int(size), np.zeros(3))
-                by_size[int(size)] += score
-                if size >= 2:
-                    scores += score
-        total += scores
-        share = {f"alarms n={n} %": 100 * v for n, v in alarms.items()}
-        rows.append({"noise": kind, **share, "alarms %": 100 * np.mean(list(alarms.values())), "F1": _f1(scores)})
-    summary = {"F1 from 2 sigma": _f1(total)} | {f"{k}-{k + 1} sigma": _f1(v) for k, v in sorted(by_size.items())}
-    return pd.DataFrame(rows), summary
+                score = np.array([hit, len(found) - hit, len(places) - hit])
+                total[kind, n, int(size)] = total.get((kind, n, int(size)), np.zeros(3)) + score
+    index = pd.MultiIndex.from_tuples(total, names=["noise", "n", "size"])
+    return pd.DataFrame(list(total.values()), index=index, columns=["hit", "false", "missed"])
 
 
-def _f1(score: Floats) -> float:
-    hit, false, missed = score
-    return 2 * hit / max(2 * hit + false + missed, 1)
+def _f1(score: pd.DataFrame) -> float:
+    hit, false, missed = score.sum()
+    return float(2 * hit / max(2 * hit + false + missed, 1))
+
+
+def side_by_side(ways: list[Detector], reps: int, peer_reps: int) -> None:
+    """Print false alarms and F1 of all, on the same series; the first of them for the slower ones."""
+    alarms, rates = {}, {}
+    for way in ways:
+        count = reps if way.name == OURS else peer_reps
+        free, score = false_alarms(way, count), scores(way, count)
+        alarms[way.name] = pd.concat([free.mean(axis=1), pd.Series({"all": free.to_numpy().mean()})])
+        large = score[score.index.get_level_values("size") >= 2]
+        rates[way.name] = {
+            **{kind: _f1(large.loc[[kind]]) for kind in KINDS},
+            **{f"n={n}": _f1(large.xs(n, level="n")) for n in SIZES if n <= way.longest},
+            **{f"{size}-{size + 1} sigma": _f1(score.xs(size, level="size")) for size in range(1, 6)},
+            "from 2 sigma": _f1(large),
+            "all": _f1(score),
+        }
+        if way.name == OURS:
+            print(f"aggrkit: false alarms in %, {reps} series each; standard error {_error(5, reps):.2f} at 5 %")
+            print(free.round(2).to_string(), end="\n\n")
+    print(f"false alarms in %, n = {SIZES}; {reps} series of each kind and length for aggrkit, {peer_reps} for others")
+    print(pd.DataFrame(alarms).round(1).to_string(), end="\n\n")
+    print(f"F1 within {TOLERANCE} points, 0 to 4 steps; by noise and length for steps from 2 sigma")
+    print(pd.DataFrame(rates).round(3).to_string(na_rep=""), end="\n\n")
+    short = [f"{way.name} up to n = {way.longest}" for way in ways if way.longest < max(SIZES)]
+    if short:
+        print("Too slow for all lengths:", ", ".join(short), end="\n\n")
+
+
+def _error(percent: float, count: int) -> float:
+    return float(np.sqrt(percent * (100 - percent) / count))
 
 
 def drifts(reps: int) -> pd.DataFrame:
@@ -195,12 +222,11 @@ def suspects(reps: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def labelled(folder: Path) -> pd.DataFrame:
-    """F1 and cover of the Turing Change Point Dataset: margin 5, a change at 0 added, mean over annotators."""
+def labelled(folder: Path, ways: list[Detector]) -> pd.DataFrame:
+    """F1 and cover on the Turing Change Point Dataset: margin 5, a change at 0 added, mean over annotators."""
     notes = json.loads((folder / "annotations.json").read_text())
     data = pd.read_csv(folder / "series.csv")
-    ways = {"aggrkit": by_aggrkit, "aggrkit, log": lambda y: by_aggrkit(np.log(y)) if y.min() > 0 else by_aggrkit(y)}
-    ways = {**ways, "no change": lambda _: [], **peers()}
+    by_log = Detector(f"{OURS}, log", lambda y: detect(np.log(y) if y.min() > 0 else y).confirmed.tolist())
     rows = []
     for name, marks in notes.items():
         part = data[data["dataset"] == name]
@@ -208,20 +234,15 @@ def labelled(folder: Path) -> pd.DataFrame:
             continue
         y = part.sort_values("index")["value"].to_numpy()
         y = y[np.isfinite(y)]
-        for way, find in ways.items():
-            found = find(y)
-            rows.append(
-                {
-                    "dataset": name,
-                    "way": way,
-                    "F1": _tcpd_f1(marks, found),
-                    "cover": _cover(marks, found, len(y)),
-                    "found": len(found),
-                }
-            )
+        for way in [ways[0], by_log, *ways[1:]]:
+            found = way.find(y)
+            scored = {"F1": _tcpd_f1(marks, found), "cover": _cover(marks, found, len(y)), "found": len(found)}
+            rows.append({"dataset": name, "way": way.name, **scored})
     table = pd.DataFrame(rows)
-    print(table.pivot(index="dataset", columns="way", values=["F1", "found"]).round(2).to_string())
-    return table.groupby("way", sort=False)[["F1", "cover"]].mean().reset_index()
+    for value in ("F1", "cover", "found"):
+        wide = table.pivot_table(index="dataset", columns="way", values=value, sort=False)
+        print(value, wide.round(2).to_string(), sep="\n", end="\n\n")
+    return table.groupby("way", sort=False)[["F1", "cover"]].mean()
 
 
 def _tcpd_f1(marks: dict[str, list[int]], found: list[int]) -> float:
@@ -246,7 +267,8 @@ def _cover(marks: dict[str, list[int]], found: list[int], n: int) -> float:
     )
 
 
-def times() -> pd.DataFrame:
+def times(ways: list[Detector]) -> pd.DataFrame:
+    """Milliseconds for one series; with ~ where n = 1,000 is extrapolated by the square of the length."""
     rng = np.random.default_rng(3)
     rows = []
     for n in (100, 1000, 10_000):
@@ -256,59 +278,73 @@ def times() -> pd.DataFrame:
             ("a step every 50", steps + rng.normal(size=n)),
             ("ar.6", noise("ar.6", n, rng)),
         ):
-            row: dict[str, object] = {"n": n, "series": what, "aggrkit ms": _ms(lambda y=y: detect(y))}
-            for name, find in peers().items():
-                row[f"{name} ms"] = _ms(lambda y=y, find=find: find(y), 1) if n < 10_000 else np.nan
+            row: dict[str, object] = {"n": n, "series": what}
+            for way in ways:
+                slow = n > way.longest
+                spent = _ms(way.find, y[:1000] if slow else y, 1 if slow else (5 if n < 10_000 else 3))
+                row[way.name] = f"{spent:.2f}" if n <= max(1000, way.longest) else f"~{spent * (n / 1000) ** 2:,.0f}"
             state = State.of(y)
-            row["append us"] = 1e3 * _ms(lambda state=state: state.append(0.1), 200)
+            row["append us"] = f"{1e3 * _ms(state.append, 0.1, 200):.0f}"
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _ms(call: Callable[[], object], repeats: int = 7) -> float:
+def many(ways: list[Detector], count: int = 10_000, sample: int = 300) -> pd.DataFrame:
+    """Seconds for so many series of 300 points, every other with a step of 2; the others from a sample."""
+    rng = np.random.default_rng(4)
+    series = rng.normal(size=(count, 300))
+    series[::2, 150:] += 2
+    rows = []
+    for way in ways:
+        taken = count if way.name == OURS else (sample if way.longest > 300 else 4)
+        start = time.perf_counter()
+        if way.name == OURS:
+            detect_many(series)
+        else:
+            for y in series[:taken]:
+                way.find(y)
+        spent = (time.perf_counter() - start) * count / taken
+        rows.append({"way": way.name, "seconds": spent, "measured on": taken, "times ours": spent})
+    table = pd.DataFrame(rows)
+    table["times ours"] /= table["seconds"].iloc[0]
+    return table
+
+
+def _ms(call: Callable[[object], object], on: object, repeats: int) -> float:
     spent = []
     for _ in range(repeats):
         start = time.perf_counter()
-        call()
+        call(on)
         spent.append(time.perf_counter() - start)
     return 1e3 * median(spent)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.changepoints", description=__doc__)
-    parser.add_argument("--reps", type=int, default=200, help="change-free series of each kind and size")
+    parser.add_argument("--reps", type=int, default=200, help="series of each kind and length")
+    parser.add_argument("--peer-reps", type=int, default=20, help="the same for the other detectors")
     parser.add_argument("--tcpd", type=Path, help="folder of the labelled series")
-    parser.add_argument("--peers", action="store_true", help="the scores of the peers as well (slow)")
     asked = parser.parse_args()
-    pd.set_option("display.width", 200)
-    print(f"Python {platform.python_version()}, numpy {np.__version__}, compiled: {COMPILED}")
+    pd.set_option("display.width", 250)
+    ways = detectors()
+    print(f"Python {platform.python_version()}, numpy {np.__version__}, compiled: {COMPILED}, {versions()}")
     start = time.perf_counter()
     detect(np.random.default_rng(1).normal(size=50) + np.repeat([0, 9], 25))
     print(f"first call, with loading or compiling: {time.perf_counter() - start:.2f} s\n")
-    ways: dict[str, Callable[[Floats], list[int]]] = {"aggrkit": by_aggrkit}
-    if asked.peers:
-        ways |= peers()
-    for name, find in ways.items():
-        sizes = SIZES if name == "aggrkit" else SIZES[:2]
-        table, summary = quality(find, asked.reps if name == "aggrkit" else min(asked.reps, 50), sizes)
-        print(f"{name}: false alarms at false_alarm=0.05, and F1 within {TOLERANCE} points for steps from 2 sigma")
-        print(table.round(3).to_string(index=False))
-        print({k: round(float(v), 3) for k, v in summary.items()}, "\n")
+    timed = [way for way in ways if way.name != NOTHING]
+    print("milliseconds for one series", times(timed).to_string(index=False), sep="\n", end="\n\n")
+    print("10,000 series of 300 points", many(timed).round(1).to_string(index=False), sep="\n", end="\n\n")
+    if asked.tcpd:
+        print(labelled(asked.tcpd, ways).round(3).to_string(), end="\n\n")
+    side_by_side(ways, asked.reps, asked.peer_reps)
+    logs = false_alarms(ways[0], asked.reps, logs=True)
+    print("aggrkit: false alarms in % of logarithms of exp(x / 10)", logs.round(2).to_string(), sep="\n", end="\n\n")
     for title, table in (
         ("straight drifts", drifts(asked.reps)),
         ("coverage of 95 % sets and intervals", coverage(2 * asked.reps)),
         ("suspects at false_alarm=0.05, n = 100", suspects(2 * asked.reps)),
     ):
         print(title, table.round(2).to_string(index=False), sep="\n", end="\n\n")
-    if asked.tcpd:
-        print(labelled(asked.tcpd).round(3).to_string(index=False), "\n")
-    print(times().round(2).to_string(index=False), "\n")
-    rng = np.random.default_rng(4)
-    many = rng.normal(size=(10_000, 300))
-    many[::2, 150:] += 2
-    start = time.perf_counter()
-    detect_many(many)
-    print(f"10,000 series of 300 points, every other with a step: {time.perf_counter() - start:.1f} s")
 
 
 if __name__ == "__main__":

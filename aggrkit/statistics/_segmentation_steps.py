@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 from scipy.special import ndtr
 
-from aggrkit.statistics._segmentation import BestFit, Segmentation, best_level, rank_sums
+from aggrkit.statistics import _segmentation_compiled as compiled
+from aggrkit.statistics._segmentation import BestFit, Segmentation, best_level
+from aggrkit.statistics._segmentation_shape import shape_factor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BOUND",
+    "Scaled",
     "critical",
     "eliminate",
     "first_scale",
@@ -27,15 +30,20 @@ __all__ = [
     "memory",
     "on_points",
     "penalty_of",
+    "quick_median",
     "scan_pvalue",
     "segmented",
+    "varied",
 ]
 
 BOUND: Final = 3.0
 # Standard errors of rho that are taken off it before it raises the penalty. High, for a slow wave is better told from
 # steps by the models of _segmentation_memory than by a penalty that hides steps as well.
 _SHRINK: Final = 5.0
-REFITS: Final = 2
+_REFITS: Final = 2
+_ALIKE: Final = 1.1  # scales with no larger ratio are taken as one: a step of 0.9 in the middle makes as much
+_REFINED: Final = 2  # as often the scale is estimated from the residuals of one staircase
+RESOLUTION: Final = 1e-14  # values that differ by less than this share of their size are the same
 _MOST_RHO: Final = 0.95
 _SIZES: Final = np.log([12.0, 20.0, 50.0, 100.0, 300.0, 1000.0, 3000.0])
 _ALPHAS: Final = np.log([0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.001])
@@ -53,6 +61,24 @@ _CRITICAL: Final = np.array(
     ]
 )
 _SQUARE_WITHIN: Final = 0.9950  # mean of min(Z^2, 9) of a standard normal Z
+
+
+class Scaled(NamedTuple):
+    """The segmentation of ``(y - centre) / scale``."""
+
+    segmentation: Segmentation
+    centre: float
+    scale: float
+
+    def staircase(self) -> BestFit:
+        """Return the best staircase, with levels in units of the values; its cost is in units of the noise."""
+        fit = self.segmentation.best()
+        return fit._replace(levels=fit.levels * self.scale + self.centre)
+
+
+def varied(y: Floats) -> bool:
+    """Return whether there is more than one value, digits that rounding may have made aside."""
+    return float(y.max() - y.min()) > RESOLUTION * float(np.abs(y).max())
 
 
 @lru_cache(1024)
@@ -92,14 +118,13 @@ def first_scale(y: Floats) -> tuple[float, float]:
     differences; their medians are those of grouped data.
     """
     n = len(y)
-    near = 1e-12 * float(np.median(np.abs(y)))
+    near = RESOLUTION * quick_median(np.abs(y))
     steps = np.abs(np.diff(y))
     one = grouped_median(steps, near)
     scale = one / (0.6745 * math.sqrt(2))
     if np.count_nonzero(steps <= near) * 2 > n - 1:
         # Most neighbours are equal: how seldom they differ counts too, and their memory can't be seen.
-        average = float(steps.mean()) if steps.max() > near else 0.0
-        return max(scale, average * math.sqrt(math.pi) / 2), 0.0
+        return max(scale, float(steps.mean()) * math.sqrt(math.pi) / 2), 0.0
     rho = (grouped_median(np.abs(y[2:] - y[:-2]), near) / one) ** 2 - 1
     rho = _shrunk(rho, n)
     return scale / math.sqrt(1 - rho), rho
@@ -124,24 +149,36 @@ def grouped_median(sizes: Floats, near: float) -> float:
     return float(middle) - grain / 2 + grain * (n / 2 - low) / tied
 
 
-def refit(y: Floats, fit: BestFit, scale: float) -> tuple[float, float]:
-    """Return scale and memory of the residuals of a staircase, those beyond three scales cut to that."""
-    n, segments = len(y), len(fit.starts)
+def rescaled(y: Floats, fit: BestFit, scale: float) -> tuple[float, Floats]:
+    """Return the scale of the residuals of a staircase, those beyond three scales cut to that; and them in its units.
+
+    Where there are none to speak of, the scale stays as it was.
+    """
+    n = len(y)
     rest = (y - on_points(fit, n)) / scale
-    square = (np.clip(rest, -BOUND, BOUND) ** 2).sum() / _SQUARE_WITHIN
-    better = math.sqrt(float(square) / max(n - segments, n / 2))
-    if better <= 1e-6:
-        return scale, 0.0
-    return scale * better, _shrunk(memory(rest / better, fit.starts), n)
+    total = 1.0
+    for _ in range(_REFINED):
+        square = float((np.clip(rest, -BOUND, BOUND) ** 2).sum()) / _SQUARE_WITHIN
+        better = math.sqrt(square / max(n - len(fit.starts), n / 2))
+        if total * better <= 1e-6:
+            return scale, np.zeros(n)
+        rest, total = rest / better, total * better
+    return scale * total, rest
+
+
+def dearer(rest: Floats, starts: Ints) -> float:
+    """Return by how much memory and shape of the residuals raise the penalty."""
+    return inflation(_shrunk(memory(rest, starts), len(rest))) * shape_factor(rest)
 
 
 def memory(rest: Floats, starts: Ints) -> float:
     """Return the lag-one correlation of residuals in units of their scale, with what fitting levels takes away."""
     rest = np.clip(rest, -BOUND, BOUND)
-    pairs = rest[1:] * rest[:-1]
-    pairs[starts[1:] - 1] = 0.0
-    total = float((rest * rest).sum())
-    rho = float(pairs.sum()) / total if total > 0 else 0.0
+    across = starts[1:]
+    total = float(rest @ rest)
+    if total <= 0:
+        return 0.0
+    rho = (float(rest[1:] @ rest[:-1]) - float(rest[across] @ rest[across - 1])) / total
     rho += len(starts) * (1 + 3 * rho) / len(rest)
     return min(max(rho, 0.0), _MOST_RHO)
 
@@ -152,7 +189,20 @@ def _shrunk(rho: float, n: int) -> float:
 
 def on_points(fit: BestFit, n: int) -> Floats:
     """Return the level at every point."""
-    return np.repeat(fit.levels, np.diff(np.append(fit.starts, n)))
+    starts = fit.starts.tolist()
+    found = np.empty(n)
+    for a, b, level in zip(starts, [*starts[1:], n], fit.levels.tolist(), strict=True):
+        found[a:b] = level
+    return found
+
+
+def quick_median(values: Floats) -> float:
+    """Return the median; numpy's takes ten times as long for a short array."""
+    k = len(values) // 2
+    if len(values) % 2:
+        return float(np.partition(values, k)[k])
+    two = np.partition(values, (k - 1, k))[k - 1 : k + 1]
+    return float(two[0] + (two[1] - two[0]) / 2)
 
 
 def inflation(rho: float) -> float:
@@ -163,7 +213,8 @@ def inflation(rho: float) -> float:
 def rank_pvalue(one: Floats, two: Floats, inflate: float) -> float:
     """Return the two-sided p of Mann and Whitney's test, its variance inflated; ties and continuity are minded."""
     a, b = len(one), len(two)
-    u, ties = rank_sums(np.sort(one), np.sort(two))
+    compiled.prepare()
+    u, ties = compiled.rank_sums(np.sort(one), np.sort(two))
     variance = a * b / 12 * ((a + b + 1) - ties / ((a + b) * (a + b - 1)))
     if variance <= 0:
         return 1.0
@@ -217,21 +268,29 @@ def _unsustained(
     return None
 
 
-def segmented(y: Floats, false_alarm: float, gap: int) -> tuple[Segmentation, BestFit, float, float, float]:
-    """Return segmentation and staircase of ``z = (y - centre) / scale``, with the centre, the scale and rho."""
-    n = len(y)
-    centre = float(np.median(y))
+def segmented(y: Floats, false_alarm: float, gap: int) -> Scaled:
+    """Return the segmentation with scale and penalty of its own residuals.
+
+    These are estimated anew until the changes stay where they are, twice at most. The first guess is that there are
+    none, unless the scale about a single level is clearly larger than that of the differences.
+    """
+    centre = quick_median(y)
     scale, rho = first_scale(y)
-    far = 1e100  # squares of what is farther would overflow
-    base = penalty_of(n, false_alarm)
-    for turn in range(REFITS + 1):
-        found = Segmentation(np.clip((y - centre) / scale, -far, far), base * inflation(rho), BOUND, gap)
-        fit = found.best()
-        if turn == REFITS:
+    base = penalty_of(len(y), false_alarm)
+    penalty = base * inflation(rho)
+    starts = None
+    level = best_level((y - centre) / scale, BOUND)[0] * scale + centre
+    single = BestFit(np.zeros(1, dtype=np.int64), np.array([level]), math.nan)
+    wide, rest = rescaled(y, single, scale)
+    if wide <= _ALIKE * scale:
+        scale, starts = wide, single.starts
+        penalty = base * dearer(rest, starts)
+    for turn in range(_REFITS + 1):
+        found = Scaled(Segmentation((y - centre) / scale, penalty, BOUND, gap), centre, scale)
+        fit = found.staircase()
+        if turn == _REFITS or (starts is not None and np.array_equal(fit.starts, starts)):
             break
-        before = scale, rho
-        scale, rho = refit(y, fit._replace(levels=fit.levels * scale + centre), scale)
-        if abs(scale - before[0]) < 1e-3 * scale and abs(rho - before[1]) < 1e-3:
-            scale, rho = before
-            break
-    return found, fit, centre, scale, rho
+        starts = fit.starts
+        scale, rest = rescaled(y, fit, scale)
+        penalty = base * dearer(rest, starts)
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.special import stdtr, stdtrit
 
 from aggrkit.statistics._segmentation import BestFit, best_level
 from aggrkit.statistics._segmentation_memory import judge
+from aggrkit.statistics._segmentation_shape import shape_factor
 from aggrkit.statistics._segmentation_steps import (
     BOUND,
     eliminate,
@@ -24,6 +26,8 @@ from aggrkit.statistics._segmentation_steps import (
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from aggrkit.statistics._segmentation_memory import Line
+
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
     Status = Literal["confirmed", "suspect"]
@@ -32,6 +36,7 @@ __all__ = ["FEWEST", "Changes", "Trend", "finish", "nothing", "present"]
 
 FEWEST: Final = 6
 _MASS: Final = 0.95
+_HOPELESS: Final = 80.0  # places that cost this much more have no weight, however many they are
 
 
 class Trend(NamedTuple):
@@ -130,6 +135,7 @@ def present(values: ArrayLike) -> tuple[Floats, Ints]:
 
 
 def nothing(y: Floats) -> Changes:
+    """Return that there are no changes in too few or equal values."""
     level = float(np.median(y)) if len(y) else math.nan
     return _changes([], np.array([level]), 0.0 if len(y) >= FEWEST else math.nan, 0.0, None)
 
@@ -159,30 +165,37 @@ def _changes(rows: list[_Row], levels: Floats, scale: float, rho: float, trend: 
 
 def finish(y: Floats, index: Ints, fit: BestFit, scale: float, gap: int, false_alarm: float, margin: float) -> Changes:
     """Return what is left of a staircase after all tests, with its intervals."""
-    n = len(y)
-    ranks = np.empty(0)
-    saved: list[float] = []
+    fit, pvalues, line = _kept(y, index, fit, scale, gap, false_alarm, margin)
+    if line is not None:
+        return _changes([], fit.levels, scale, *_trend(y, index, scale, line))
+    rho = memory((y - on_points(fit, len(y))) / scale, fit.starts)
+    noise = inflation(rho)
+    rows = _rows(y, index, fit, scale, noise, pvalues) if len(pvalues) else []
+    rows += _suspect(y, index, fit, scale, noise, gap, false_alarm, margin)
+    return _changes(rows, fit.levels, scale, rho, None)
+
+
+def _kept(
+    y: Floats, index: Ints, fit: BestFit, scale: float, gap: int, false_alarm: float, margin: float
+) -> tuple[BestFit, Floats, Line | None]:
+    """Return the staircase of the changes that stand all tests and their p-values, and the line if that is better.
+
+    By ranks, against memory and a line, then by ranks again with the memory that is left.
+    """
+    n, none = len(y), np.empty(0)
     if len(fit.starts) > 1:
         fit, _ = eliminate(y, fit, scale, 1.0, false_alarm, 0.0, gap)
-    if len(fit.starts) > 1:
-        penalty = penalty_of(n, false_alarm)
-        starts, saved, line = judge(y, index.astype(np.float64), fit, scale, penalty)
-        if line is not None:
-            return _changes([], _levels(y, [0], scale), *_trend(y, index, scale, line.start, line.slope))
-        fit = BestFit(np.array(starts, dtype=np.int64), _levels(y, starts, scale), math.nan)
-        if len(starts) > 1:
-            noise = inflation(memory((y - on_points(fit, n)) / scale, fit.starts))
-            fit, ranks = eliminate(y, fit, scale, noise, false_alarm, margin, gap)
-            saved = [saved[starts.index(int(s)) - 1] for s in fit.starts[1:]]
-    rest = (y - on_points(fit, n)) / scale
-    rho = memory(rest, fit.starts)
-    noise = inflation(rho)
-    rows = []
-    if len(fit.starts) > 1:
-        pvalues = np.maximum(scan_pvalue(np.array(saved), n), ranks)
-        rows = _rows(y, index, fit, scale, noise, pvalues)
-    suspect = _suspect(y, index, fit, scale, noise, gap, false_alarm, margin)
-    return _changes(rows + suspect, fit.levels, scale, rho, None)
+    if len(fit.starts) == 1:
+        return fit, none, None
+    shape = shape_factor((y - on_points(fit, n)) / scale)
+    starts, gains, line = judge(y, index.astype(np.float64), fit, scale, penalty_of(n, false_alarm) * shape)
+    fit = BestFit(np.array(starts, dtype=np.int64), _levels(y, starts, scale), math.nan)
+    if len(starts) == 1:
+        return fit, none, line
+    noise = inflation(memory((y - on_points(fit, n)) / scale, fit.starts))
+    fit, ranks = eliminate(y, fit, scale, noise, false_alarm, margin, gap)
+    saved = np.array([gains[starts.index(start) - 1] for start in fit.starts[1:].tolist()])
+    return fit, np.maximum(scan_pvalue(saved / shape, n), ranks), None
 
 
 def _levels(y: Floats, starts: list[int], scale: float) -> Floats:
@@ -190,8 +203,9 @@ def _levels(y: Floats, starts: list[int], scale: float) -> Floats:
     return np.array([best_level(y[a:b] / scale, BOUND)[0] * scale for a, b in zip(starts, ends, strict=True)])
 
 
-def _trend(y: Floats, index: Ints, scale: float, start: float, slope: float) -> tuple[float, float, Trend]:
-    """Return scale, memory and the trend with the interval of its slope, its variance inflated by the memory."""
+def _trend(y: Floats, index: Ints, scale: float, line: Line) -> tuple[float, Trend]:
+    """Return the memory, and the trend with the interval of its slope, its variance inflated by the memory."""
+    start, slope = line
     rest = (y - start - slope * index) / scale
     rho = memory(rest, np.zeros(1, dtype=np.int64))
     near = np.abs(rest) < BOUND
@@ -201,40 +215,43 @@ def _trend(y: Floats, index: Ints, scale: float, start: float, slope: float) -> 
     half = -float(stdtrit(freedom, 0.025)) * error
     pvalue = 2 * float(stdtr(freedom, -abs(slope) / error)) if error > 0 else 0.0
     ends = start + slope * index[0], start + slope * index[-1]
-    return scale, rho, Trend(float(ends[0]), float(ends[1]), slope, slope - half, slope + half, pvalue)
+    return rho, Trend(float(ends[0]), float(ends[1]), slope, slope - half, slope + half, pvalue)
 
 
 def _rows(y: Floats, index: Ints, fit: BestFit, scale: float, noise: float, pvalues: Floats) -> list[_Row]:
     """Return the confirmed changes, with the set of their places and the intervals of the differences."""
-    n = len(y)
-    bounds = np.append(fit.starts, n)
-    rest = (y - on_points(fit, n)) / scale
-    near = np.abs(rest) < BOUND
-    count = np.add.reduceat(near, fit.starts).clip(min=1)
-    freedom = max(int(near.sum()) - len(fit.levels), 1)
+    bounds = [*fit.starts.tolist(), len(y)]
+    levels = fit.levels.tolist()
+    rest = np.abs(y - on_points(fit, len(y))) / scale
+    near = rest < BOUND
+    count = [max(int(np.count_nonzero(near[a:b])), 1) for a, b in pairwise(bounds)]
+    freedom = max(sum(count) - len(levels), 1)
     spread = scale * math.sqrt(float((rest[near] ** 2).sum()) / freedom * noise)
     reach = -float(stdtrit(freedom, (1 - _MASS) / 2)) * spread
     rows = []
-    for i, pvalue in enumerate(pvalues):
-        one, two = fit.levels[i], fit.levels[i + 1]
-        a, place, b = bounds[i], bounds[i + 1], bounds[i + 2]
-        loss = [np.clip((y[a:b] - level) / scale, -BOUND, BOUND) ** 2 for level in (one, two)]
-        # The cost if the second level begins at a, a + 1, ..., b - 1; it never begins at a, for there is a first one.
-        cost = np.cumsum(np.append(0.0, (loss[0] - loss[1])[:-1])) / noise
-        weight = np.exp((cost.min() - cost) / 2)
-        weight[0] = 0.0
-        order = np.argsort(-weight, kind="stable")
-        enough = int(np.searchsorted(np.cumsum(weight[order]), _MASS * weight.sum())) + 1
-        inside = np.append(order[:enough] + a, place)
+    for i, pvalue in enumerate(pvalues.tolist()):
+        one, two = levels[i], levels[i + 1]
+        first, last = _place_set(y[bounds[i] : bounds[i + 2]], one, two, scale, noise)
+        place = bounds[i + 1]
+        lower, upper = min(bounds[i] + first, place), max(bounds[i] + last, place)
         half = reach * math.sqrt(1 / count[i] + 1 / count[i + 1])
-        rows.append(
-            _Row(
-                *(int(index[place]), int(index[inside.min()]), int(index[inside.max()])),
-                *(float(one), float(two), float(two - one - half), float(two - one + half), float(pvalue)),
-                "confirmed",
-            )
-        )
+        where = int(index[place]), int(index[lower]), int(index[upper])
+        rows.append(_Row(*where, one, two, two - one - half, two - one + half, pvalue, "confirmed"))
     return rows
+
+
+def _place_set(y: Floats, one: float, two: float, scale: float, noise: float) -> tuple[int, int]:
+    """Return the first and the last place at which the level may change from one to two: 95 % of the weights."""
+    loss = np.minimum(np.abs((y - one) / scale), BOUND) ** 2 - np.minimum(np.abs((y - two) / scale), BOUND) ** 2
+    # The cost if the second level begins at place 1, 2, ...: never at 0, for there is a first one.
+    cost = np.cumsum(loss[:-1]) / noise
+    cost -= cost.min()
+    place = np.flatnonzero(cost < _HOPELESS)
+    weight = np.exp(-cost[place] / 2)
+    order = np.argsort(-weight, kind="stable")
+    enough = int(np.searchsorted(np.cumsum(weight[order]), _MASS * weight.sum())) + 1
+    inside = place[order[:enough]] + 1
+    return int(inside.min()), int(inside.max())
 
 
 def _suspect(
@@ -249,22 +266,26 @@ def _suspect(
 ) -> list[_Row]:
     """Return the last few points as a suspect, if all are on one side and outside what the segment foretells.
 
-    Tried for the last 1 to ``gap - 1`` points, with the rate shared. They have to be near their mean, this outside the
-    prediction interval, and each farther out than all but the share `false_alarm` of the residuals so far: noise with
-    heavy tails makes its own bounds.
+    Tried for the last 1 to ``gap - 1`` points, with the rate shared. Each has to be farther from the staircase than all
+    but the share `false_alarm` of the points before, for noise with heavy tails makes its own bounds; all have to be
+    near their mean, and this outside the prediction interval.
     """
     n = len(y)
-    a, level = int(fit.starts[-1]), float(fit.levels[-1])
+    a = int(fit.starts[-1])
     rest = y - on_points(fit, n)
+    sizes = np.abs(rest)
     for k in range(gap - 1, 0, -1):
         m = n - k - a
         if m < gap or n - k < FEWEST:
             continue
-        held = np.clip(rest[: n - k] / scale, -BOUND, BOUND)
+        tail = math.ceil((n - k - 1) * (1 - false_alarm))
+        if np.count_nonzero(sizes[: n - k] < sizes[n - k :].min()) <= tail:
+            continue
         level = best_level(y[a : n - k] / scale, BOUND)[0] * scale
         last = y[n - k :] - level
         if (last > 0).any() and (last < 0).any():
             continue
+        held = np.clip(rest[: n - k] / scale, -BOUND, BOUND)
         freedom = max(n - k - len(fit.starts), 1)
         spread = max(scale, scale * math.sqrt(float(held @ held) / freedom))
         error = spread * math.sqrt(min(noise, k) / k + noise / m)
@@ -272,8 +293,7 @@ def _suspect(
         pvalue = min(2 * float(stdtr(freedom, -abs(mean) / error)) * (gap - 1), 1.0)
         if pvalue >= false_alarm or abs(mean) <= margin or np.abs(last - mean).max() > BOUND * spread:
             continue
-        if np.abs(last).min() > float(np.quantile(np.abs(rest[: n - k]), 1 - false_alarm, method="higher")):
-            half = -float(stdtrit(freedom, (1 - _MASS) / 2)) * error
-            first, end = int(index[n - k]), int(index[n - 1])
-            return [_Row(first, first, end, level, level + mean, mean - half, mean + half, pvalue, "suspect")]
+        half = -float(stdtrit(freedom, (1 - _MASS) / 2)) * error
+        first, end = int(index[n - k]), int(index[n - 1])
+        return [_Row(first, first, end, level, level + mean, mean - half, mean + half, pvalue, "suspect")]
     return []
