@@ -8,15 +8,18 @@ from importlib import import_module
 from aggrkit import datasets, errors
 from aggrkit.accessor import (
     anomalies,
+    calibrate,
     changes,
     compare,
     correlations,
     differences,
     distributions,
+    health,
     open,
     proportions,
     stats,
     trends,
+    variance,
 )
 from aggrkit.analysis import Analysis
 from aggrkit.model.constants import (
@@ -54,6 +57,7 @@ __all__ = [
     "Selection",
     "TimeRange",
     "anomalies",
+    "calibrate",
     "changes",
     "compare",
     "correlations",
@@ -61,10 +65,12 @@ __all__ = [
     "differences",
     "distributions",
     "errors",
+    "health",
     "open",
     "proportions",
     "stats",
     "trends",
+    "variance",
 ]
 
 __version__ = "0.1.0"

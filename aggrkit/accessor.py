@@ -15,32 +15,39 @@ if TYPE_CHECKING:
 
     import duckdb
     import ibis
+    import numpy as np
 
-    from aggrkit.analysis import Adjustment, Level, Method, Names, Where
+    from aggrkit.analysis import Adjustment, Level, Method, Names, TableAdjustment, Where
     from aggrkit.findings import (
         Anomalies,
+        Calibration,
         Changes,
         Comparison,
         Correlations,
         Differences,
         Distributions,
+        Health,
         Proportions,
         Stats,
         Trends,
+        Variance,
     )
     from aggrkit.sources.observations import Observations
 
 __all__ = [
     "anomalies",
+    "calibrate",
     "changes",
     "compare",
     "correlations",
     "differences",
     "distributions",
+    "health",
     "open",
     "proportions",
     "stats",
     "trends",
+    "variance",
 ]
 
 
@@ -186,9 +193,33 @@ def compare(
     time_range: Sequence[Any] | None = None,
     margin: float | Mapping[str, float] = 0.02,
     alpha: float = 0.05,
-    adjust: Adjustment | None = "fdr_bh",
+    adjust: TableAdjustment | None = "fdr_bh",
+    statistic: str | Sequence[str] = "mean",
 ) -> Comparison:
-    return _analysis(data).compare(baseline, current, by, level, metrics, where, time_range, margin, alpha, adjust)
+    return _analysis(data).compare(
+        baseline, current, by, level, metrics, where, time_range, margin, alpha, adjust, statistic
+    )
+
+
+def calibrate(
+    data: pd.DataFrame | Analysis,
+    baseline: Any = None,
+    current: Any = None,
+    by: str | None = None,
+    level: Level = "model_hardware",
+    metrics: Names = None,
+    where: Where = None,
+    time_range: Sequence[Any] | None = None,
+    margin: float | Mapping[str, float] = 0.02,
+    alpha: float = 0.05,
+    adjust: TableAdjustment | None = "fdr_bh",
+    statistic: str | Sequence[str] = "mean",
+    repeats: int | None = None,
+    rng: int | np.random.Generator = 0,
+) -> Calibration:
+    return _analysis(data).calibrate(
+        baseline, current, by, level, metrics, where, time_range, margin, alpha, adjust, statistic, repeats, rng
+    )
 
 
 def correlations(
@@ -242,6 +273,29 @@ def differences(
     return _analysis(data).differences(dimensions, metrics, where, time_range, alpha, adjust)
 
 
+def variance(
+    data: pd.DataFrame | Analysis,
+    level: Level = (),
+    metrics: Names = None,
+    where: Where = None,
+    time_range: Sequence[Any] | None = None,
+    alpha: float = 0.05,
+    adjust: Adjustment | None = "fdr_bh",
+) -> Variance:
+    return _analysis(data).variance(level, metrics, where, time_range, alpha, adjust)
+
+
+def health(
+    data: pd.DataFrame | Analysis,
+    metrics: Names = None,
+    where: Where = None,
+    time_range: Sequence[Any] | None = None,
+    alpha: float = 0.05,
+    margin: float = 0.02,
+) -> Health:
+    return _analysis(data).health(metrics, where, time_range, alpha, margin)
+
+
 def _analysis(data: pd.DataFrame | Analysis) -> Analysis:
     if isinstance(data, pd.DataFrame):
         return AggrAccessor(data)
@@ -250,5 +304,9 @@ def _analysis(data: pd.DataFrame | Analysis) -> Analysis:
     return data
 
 
-for _twin in (stats, proportions, distributions, anomalies, compare, correlations, trends, changes, differences):
+_TWINS = (
+    *(stats, proportions, distributions, anomalies, compare, calibrate, correlations, trends, changes, differences),
+    *(variance, health),
+)
+for _twin in _TWINS:
     _twin.__doc__ = getattr(Analysis, _twin.__name__).__doc__

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from aggrkit.errors import SchemaError, UnknownNameError, listed, quoted
 from aggrkit.findings import (
     Anomalies,
+    Calibration,
     Changes,
     Comparison,
     Correlations,
     Differences,
     Distributions,
+    Health,
     Proportions,
     Stats,
     Trends,
+    Variance,
 )
 from aggrkit.model.selection import Selection, names_of
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     import ibis
+    import numpy as np
     import pandas as pd
 
     from aggrkit.model.answer import Answer
@@ -40,6 +44,7 @@ Names: TypeAlias = "str | Iterable[str] | None"
 Where: TypeAlias = "Mapping[str, Any] | ibis.Deferred | ibis.Value | None"
 Method: TypeAlias = Literal["robust", "zscore", "iqr", "gesd"]
 Adjustment: TypeAlias = Literal["fdr_bh", "fdr_by", "holm", "bonferroni", "none"]
+TableAdjustment: TypeAlias = Literal["fdr_bh", "fdr_by", "holm", "bonferroni", "hierarchical", "none"]
 
 
 @dataclass(frozen=True)
@@ -321,7 +326,7 @@ class Analysis:
         time_range: Sequence[Any] | None = None,
         margin: float | Mapping[str, float] = 0.02,
         alpha: float = 0.05,
-        adjust: Adjustment | None = "fdr_bh",
+        adjust: TableAdjustment | None = "fdr_bh",
         statistic: str | Sequence[str] = "mean",
     ) -> Comparison:
         """Say what regressed, improved, stayed the same or can't be decided yet.
@@ -340,8 +345,13 @@ class Analysis:
             The smallest change that matters: 0.02 is 2 %, and 2 points for pass rates. By metric, where they differ.
         alpha : float, optional
             Level of the tests.
-        adjust : {"fdr_bh", "fdr_by", "holm", "bonferroni", "none"} or None, optional
-            How p-values are adjusted over the whole table.
+        adjust : {"fdr_bh", "fdr_by", "holm", "bonferroni", "hierarchical", "none"} or None, optional
+            How p-values are adjusted over the whole table. "hierarchical": from the trunk to the leaves, models, then
+            hardware within those that moved, then metrics; it finds more where changes come in clusters, see
+            `aggrkit.statistics.hierarchy.adjust_on_tree`.
+        statistic : str or sequence of str, optional
+            What is compared: "mean", a percentile such as "p50", "p95" or "p99.9", "spread" (how far results lie from
+            their median), or several of them, as in ``("p50", "p99", "spread")``. Pass/fail metrics have only a mean.
 
         Returns
         -------
@@ -352,7 +362,15 @@ class Analysis:
             excludes 0,
             the adjusted p-value is below alpha, and the change exceeds the margin. "equivalent": the 90 % interval lies
             within the margin. "undecided": neither; `runs_needed` says how many runs a side would settle it.
-            "no_data": a side is empty. `change_pct` is in percentage points for pass/fail metrics.
+            "no_data": a side is empty. `change_pct` is in percentage points for pass/fail metrics. With anything but
+            the plain ``statistic="mean"`` there is a row for each statistic, and a column `statistic` after `unit`.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such statistic; or as in `stats`.
+        SchemaError
+            If percentiles or spread are asked of nothing but pass/fail metrics.
 
         Notes
         -----
@@ -360,10 +378,23 @@ class Analysis:
         sides have, combined by inverse variance. The unit is the run where there are run ids. Positive metrics are
         compared on the logarithmic scale, by geometric means. See `aggrkit.statistics.comparison.compare_means`.
 
+        A percentile, or the spread, is that of each run (linear percentiles; mean |x - m| / m with m the run's median,
+        not divided by m where values may be 0 or less), and runs are compared as by their means. In short runs a high
+        percentile is too low, which a note says; where runs of both sides differ in length for that, there is no
+        verdict. Where there are no runs, a single one a side, or runs of one value, percentiles are Harrell's and
+        Davis's estimates with the jackknife's error, and there must be 5 values beyond them on either side (500
+        values for p99), else the line is undecided. The p-value of a spread is then the larger of Brown's and
+        Forsythe's and that of the ratio's interval, which takes the noise of the median into account. The margin of a
+        spread is at least 0.1, for a spread is known far less well than a mean: that of n normal values to
+        0.76 / sqrt(n) of itself. Less spread is better wherever the better direction of the metric is known. See
+        `aggrkit.statistics.quantiles`. Values are held in memory for this, up to 20 million; beyond, the engine
+        computes the statistics of the runs.
+
         References
         ----------
         Welch (1947), Biometrika 34, 28-35. Schuirmann (1987), J. Pharmacokinet. Biopharm. 15, 657-680 (equivalence).
-        Benjamini and Hochberg (1995), J. R. Stat. Soc. B 57, 289-300.
+        Benjamini and Hochberg (1995), J. R. Stat. Soc. B 57, 289-300. Harrell and Davis (1982), Biometrika 69, 635-640.
+        Brown and Forsythe (1974), J. Am. Stat. Assoc. 69, 364-367.
 
         Examples
         --------
@@ -372,6 +403,16 @@ class Analysis:
         >>> found = df.aggr.compare("v3.0", "v3.1", by="round", metrics="total_time_seconds")
         >>> found["verdict"].value_counts().loc[["regressed", "improved"]].tolist()
         [3, 5]
+
+        The same in the middle, worse in the tail:
+
+        >>> import numpy as np, pandas as pd
+        >>> usual = np.linspace(10, 11, 1000)
+        >>> slow = np.where(np.arange(1000) < 970, usual, 2 * usual)
+        >>> df = pd.DataFrame({"version": ["v1"] * 1000 + ["v2"] * 1000, "latency_ms": np.append(usual, slow)})
+        >>> found = df.aggr.compare("v1", "v2", by="version", level=[], statistic=("p50", "p99"))
+        >>> dict(zip(found["statistic"], found["verdict"]))
+        {'p99': 'regressed', 'p50': 'equivalent'}
         """
         from aggrkit.pipeline.comparison import Compare
         from aggrkit.pipeline.sides import Sides
@@ -391,9 +432,87 @@ class Analysis:
                 adjust=adjust,
                 statistic=statistic,
             )
-        stage = Compare(Sides(baseline, current, by), margin, alpha, adjust, statistic)
+        sides = Sides(baseline, current, by)
+        stage = Compare(sides, margin, alpha, adjust, statistic)
         answer, prepared = self._run(self._bare(stage), level, metrics, where, time_range)
-        return Comparison._made(answer, _rows_of_group(prepared, sides=stage.sides))
+        return Comparison._made(answer, _rows_of_group(prepared, sides=sides))
+
+    def calibrate(
+        self,
+        baseline: Any = None,
+        current: Any = None,
+        by: str | None = None,
+        level: Level = "model_hardware",
+        metrics: Names = None,
+        where: Where = None,
+        time_range: Sequence[Any] | None = None,
+        margin: float | Mapping[str, float] = 0.02,
+        alpha: float = 0.05,
+        adjust: TableAdjustment | None = "fdr_bh",
+        statistic: str | Sequence[str] = "mean",
+        repeats: int | None = None,
+        rng: int | np.random.Generator = 0,
+    ) -> Calibration:
+        """Say how often this very comparison finds a change on these very data where none is.
+
+        Parameters
+        ----------
+        baseline, current, by
+            As in `compare`. Without them, every other run is compared with the rest.
+        level, metrics, where, time_range, margin, alpha, adjust, statistic
+            As in `compare`: the configuration that is tried.
+        repeats : int, optional
+            How many times sides are exchanged; by default so often that 200,000 lines are seen, from 40 to 400 times.
+        rng : int or numpy.random.Generator, optional
+            Where the random numbers come from.
+
+        Returns
+        -------
+        Calibration
+            ``what, alarms, trials, rate, ci_lower, ci_upper, stated``, for tables with any verdict, lines with a
+            verdict, and p-values below alpha before adjustment; intervals at 95 %. ``meta["seconds"]`` says how long
+            it took.
+
+        Raises
+        ------
+        TooFewObservationsError
+            If nothing can be exchanged: no conditions under which both sides were seen, or one run only.
+        UnknownNameError, SchemaError, EmptySelectionError
+            As in `compare`.
+
+        Notes
+        -----
+        Whole runs swap sides with runs of the same make-up, or where too few have their like on the other side, runs
+        (or observations) within the same conditions; sides of the same run are swapped within it. Lines with a verdict
+        are set back to no change first. What is found is what shape of noise, few runs and many lines do to the
+        verdicts. What time does is not: sides that were run on different days may differ though nothing was changed,
+        and exchanging mixes the days.
+
+        References
+        ----------
+        Good (2005), Permutation, Parametric and Bootstrap Tests of Hypotheses, 3rd edition, chapter 3.
+
+        Examples
+        --------
+        >>> import aggrkit
+        >>> df = aggrkit.datasets.load("mlperf_training")
+        >>> found = df.aggr.calibrate("v3.0", "v3.1", by="round", metrics="total_time_seconds", repeats=20)
+        >>> found["what"].tolist()[0], bool(found["ci_lower"].iloc[0] <= 0.05)
+        ('tables with any verdict', True)
+        """
+        from aggrkit.pipeline.calibrate import Calibrate
+        from aggrkit.pipeline.comparison import Compare
+        from aggrkit.pipeline.halves import Halves
+        from aggrkit.pipeline.sides import Sides
+
+        if hasattr(baseline, "columns"):
+            raise TypeError(
+                "calibrate exchanges sides of one source: put both frames into one, with a column that tells the sides"
+            )
+        sides = Halves() if baseline is None and by is None else Sides(baseline, current, by)
+        stage = Calibrate(Compare(sides, margin, alpha, adjust, statistic), repeats, rng)
+        answer, prepared = self._run(self._bare(stage), level, metrics, where, time_range)
+        return Calibration._made(answer, _rows_of_group(prepared))
 
     def correlations(
         self,
@@ -576,8 +695,9 @@ class Analysis:
         >>> days = pd.date_range("2025-01-01", periods=14)
         >>> df = pd.DataFrame({"model": "a", "timestamp": days, "latency_ms": latency})
         >>> found = df.aggr.changes(level="model")
-        >>> found[["at", "change_pct", "status", "verdict"]].round(0).astype(str).values.tolist()
-        [['2025-01-08', '20.0', 'confirmed', 'regressed']]
+        >>> line = found.iloc[0]
+        >>> str(line["at"].date()), round(line["change_pct"]), line["status"], line["verdict"]
+        ('2025-01-08', 20, 'confirmed', 'regressed')
         """
         from aggrkit.pipeline.changes import FindChanges
 
@@ -658,6 +778,130 @@ class Analysis:
         stage = FindDifferences(names, alpha, adjust)
         answer, prepared = self._run(self._bare(stage), (), metrics, where, time_range)
         return Differences._made(answer, _rows_of_group(prepared))
+
+    def variance(
+        self,
+        level: Level = (),
+        metrics: Names = None,
+        where: Where = None,
+        time_range: Sequence[Any] | None = None,
+        alpha: float = 0.05,
+        adjust: Adjustment | None = "fdr_bh",
+    ) -> Variance:
+        """Say where the noise comes from: workers, runs, days, or what is run; and which runs were off as a whole.
+
+        Parameters
+        ----------
+        level, metrics, where, time_range
+            As in `stats`; by default over all observations in one group.
+        alpha : float, optional
+            Level of the adjusted p-values.
+        adjust : {"fdr_bh", "fdr_by", "holm", "bonferroni", "none"} or None, optional
+            How p-values are adjusted over all workers and runs.
+
+        Returns
+        -------
+        Variance
+            Columns of the level, then ``metric, factor, level, share, effect_pct, ci_lower, ci_upper, n,
+            pvalue_adjusted``. Lines of two kinds: of each metric and factor ("worker", "run", "day", what is run, and
+            "residual") the share of the variance, with `level` missing and `effect_pct` the factor's standard deviation
+            in percent; and of each worker the offset from the others, shrunken, with its 95 % interval. A factor that
+            can't be told from another has no share; ``meta["untold"]`` says why. `runs` of the answer holds the factor
+            that all metrics and conditions of a run share: "the machine moved, not the code".
+
+        Raises
+        ------
+        UnknownNameError
+            If there are neither workers nor runs nor times; or as in `stats`.
+
+        Notes
+        -----
+        Crossed random effects of the logarithms (of the values, where some aren't positive) by the method of moments,
+        what is run being held fixed; see `aggrkit.statistics.variance.variance_components`. Workers are judged by their
+        runs, not by single observations. The factor of a run is that of a median polish of runs and conditions.
+
+        References
+        ----------
+        Searle, Casella and McCulloch (1992), Variance Components, chapter 5. Robinson (1991), Stat. Sci. 6, 15-32.
+        Tukey (1977), Exploratory Data Analysis, chapter 11.
+
+        Examples
+        --------
+        >>> import numpy as np, pandas as pd, aggrkit
+        >>> rng = np.random.default_rng(0)
+        >>> worker = np.repeat(np.arange(6), 40)
+        >>> latency = 10 * np.exp(np.where(worker == 2, 0.1, 0) + rng.normal(0, 0.01, 240))
+        >>> df = pd.DataFrame({"worker": worker.astype(str), "run_id": np.arange(240) // 4, "latency_ms": latency})
+        >>> found = df.aggr.variance()
+        >>> worst = found.dropna(subset="level").iloc[0]
+        >>> worst["level"], round(worst["effect_pct"])
+        ('2', 9)
+        """
+        from aggrkit.pipeline.variance import FindVariance
+
+        answer, prepared = self._run(self._bare(FindVariance(alpha, adjust)), level, metrics, where, time_range)
+        return Variance._made(answer, _rows_of_group(prepared))
+
+    def health(
+        self,
+        metrics: Names = None,
+        where: Where = None,
+        time_range: Sequence[Any] | None = None,
+        alpha: float = 0.05,
+        margin: float = 0.02,
+    ) -> Health:
+        """Say which workers are sick, and by what evidence.
+
+        Parameters
+        ----------
+        metrics, where, time_range
+            As in `stats`; metrics whose better direction isn't known are left out.
+        alpha : float, optional
+            Chance that any healthy worker is called sick.
+        margin : float, optional
+            The smallest offset that matters: 0.02 is 2 %.
+
+        Returns
+        -------
+        Health
+            A row per worker (or device, where there are no workers), the sickest first: ``worker, rank, verdict,
+            evidence, offset_pct, spread_ratio, failure_rate, drift_pct_per_day, pvalue, pvalue_adjusted, n_runs, n,
+            reason``. Verdicts are ordered: "sick", "suspect", "fine", "too_few". `reason` says it in words. `tests` of
+            the answer holds every test that was made.
+
+        Raises
+        ------
+        UnknownNameError
+            If there are neither workers nor hardware; or as in `stats`.
+
+        Notes
+        -----
+        Each worker against the others, with model, hardware, task type and conditions held fixed: its offset (by runs),
+        its spread (Brown and Forsythe), its failures (Fisher), and its drift (Mann and Kendall). p-values are adjusted
+        by Holm over the tests of a worker, and then over workers.
+
+        References
+        ----------
+        Brown and Forsythe (1974), J. Am. Stat. Assoc. 69, 364-367. Holm (1979), Scand. J. Stat. 6, 65-70.
+
+        Examples
+        --------
+        >>> import numpy as np, pandas as pd, aggrkit
+        >>> rng = np.random.default_rng(0)
+        >>> worker = np.repeat(np.arange(6), 20)
+        >>> latency = 10 * np.exp(np.where(worker == 2, 0.1, 0) + rng.normal(0, 0.01, 120))
+        >>> df = pd.DataFrame({"worker": worker.astype(str), "run_id": np.arange(120), "latency_ms": latency})
+        >>> df.aggr.health()[["worker", "verdict"]].head(2).values.tolist()
+        [['2', 'sick'], ['0', 'fine']]
+        """
+        from types import MappingProxyType
+
+        from aggrkit.pipeline.health import FindHealth
+        from aggrkit.pipeline.runs_of_cells import worker_column
+
+        answer, prepared = self._run(self._bare(FindHealth(alpha, margin)), (), metrics, where, time_range)
+        by_worker = replace(prepared, groups=MappingProxyType({"worker": worker_column(prepared.schema)}))
+        return Health._made(answer, _rows_of_group(by_worker))
 
     def _pipeline(self) -> Pipeline:
         from aggrkit.pipeline.pipeline import Pipeline

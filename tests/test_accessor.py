@@ -39,6 +39,7 @@ def results(n: int = 40) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "model": rng.choice(["a", "b"], n),
+            "worker": rng.choice(["w1", "w2"], n),
             "round": np.where(np.arange(n) % 2, "v1", "v2"),
             "latency_ms": rng.lognormal(3, 0.05, n),
             "throughput": rng.normal(100, 2, n),
@@ -211,6 +212,12 @@ ASKED: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "compare": [(("v1",), {"by": "round"}), (("v1", "v2", "round", "model", None, None, None, 0.01, 0.1, "holm"), {})],
     "correlations": [((), {}), (("model", None, None, None, "pearson", 0.1, "none"), {})],
     "trends": [((), {}), (("model", None, None, None, 0.1, "none"), {})],
+    "calibrate": [
+        (("v1",), {"by": "round", "repeats": 5}),
+        (("v1", "v2", "round", "model", None, None, None, 0.01, 0.1, "holm", "mean", 4, 1), {}),
+    ],
+    "variance": [((), {}), (("model", None, None, None, 0.1, "none"), {})],
+    "health": [((), {}), ((None, None, None, 0.1, 0.01), {})],
     "changes": [((), {}), (("model", None, None, None, 0.1, 0.01, "none", "round"), {})],
     "differences": [((), {}), (("round", None, None, None, 0.1, "none"), {})],
 }
@@ -225,7 +232,7 @@ def test_twins_equal_methods(name: str) -> None:
             found = getattr(aggrkit, name)(data, *positional, **named)
             pd.testing.assert_frame_equal(found, wanted)
             assert type(found) is type(wanted)
-            assert {**found.meta, "margin": 0} == {**wanted.meta, "margin": 0}
+            assert {**found.meta, "margin": 0, "seconds": 0} == {**wanted.meta, "margin": 0, "seconds": 0}
 
 
 @pytest.mark.parametrize("name", TWINS)

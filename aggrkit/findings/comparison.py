@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from aggrkit.findings.base import Finding
-from aggrkit.findings.words import counted, line_name, listing, margin_words, short_number, verdict_counts
+from aggrkit.findings.words import counted, group_names, line_name, listing, margin_words, short_number, verdict_counts
 
 __all__ = ["Comparison"]
 
@@ -36,6 +36,7 @@ class Comparison(Finding):
         meta = self.meta
         told = verdict_counts(self["verdict"]) or "nothing to compare"
         lines = [f"{meta['current']} against {meta['baseline']}: {told}."]
+        lines += self._by_statistic()
         for verdict in ("regressed", "improved"):
             some = self[self["verdict"] == verdict]
             if len(some):
@@ -66,15 +67,44 @@ class Comparison(Finding):
                 "No run ids: observations were taken as independent; "
                 "if several come from one run, alarms are too frequent."
             )
+        if meta.get("mean_only"):
+            others = [name for name in meta["statistic"] if name != "mean"]
+            left_out = f"{listing(meta['mean_only'])} left out of {listing(others)}"
+            lines.append(f"Pass/fail metrics have only a mean: {left_out}.")
+        spread = f" ({margin_words(meta['margin_spread'])} for spread)" if "margin_spread" in meta else ""
         lines.append(
-            f"Margin {margin_words(meta['margin'])}, alpha {meta['alpha']:g}, "
+            f"Margin {margin_words(meta['margin'])}{spread}, alpha {meta['alpha']:g}, "
             f"p-values adjusted by {meta['adjust']!r} over {len(self._known().frames[self._name])} lines."
         )
         return lines
 
+    def _by_statistic(self) -> list[str]:
+        """Say what each statistic tells, and where one stayed the same and another didn't."""
+        if not len(self) or len(set(self.get("statistic", ()))) < 2:
+            return []
+        names = [name for name in self.meta["statistic"] if (self["statistic"] == name).any()]
+        told = [f"{name} {verdict_counts(self.loc[self['statistic'] == name, 'verdict'])}" for name in names]
+        return [f"By statistic: {'; '.join(told)}.", *self._stories()]
+
+    def _stories(self) -> list[str]:
+        """Tell of the largest change of one statistic where another of the same line stayed the same."""
+        keys = [*group_names(self), "metric"]
+        plain = pd.DataFrame(self)
+        same = plain[plain["verdict"] == "equivalent"].groupby(keys, dropna=False)["statistic"].agg(", ".join)
+        moved = plain[plain["verdict"].isin(["regressed", "improved", "changed"])].join(
+            same.rename("same"), on=keys, how="inner"
+        )
+        if not len(moved):
+            return []
+        groups = moved.drop_duplicates(keys)
+        worst = moved.loc[moved["change_pct"].abs().sort_values(ascending=False).index[0]]
+        where = f"In {counted(len(groups), 'group')} of a metric one statistic moved and another stayed"
+        return [f"{where}: {_change(self, worst)}, {worst['same']} the same."]
+
 
 def _change(finding: Finding, line: pd.Series[Any]) -> str:
-    name = f"{line['metric']} of {line_name(finding, line)}"
+    statistic = f" {line['statistic']}" if "statistic" in finding._known().frames[finding._name] else ""
+    name = f"{line['metric']}{statistic} of {line_name(finding, line)}"
     if pd.isna(line["change_pct"]):
         return f"{name}, from {short_number(line['baseline'])} to {short_number(line['current'])}"
     unit = "points" if line["unit"] == "proportion" else "%"

@@ -41,6 +41,7 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     + ("tau", "pvalue", "pvalue_adjusted", "verdict"),
     "changes": ("metric", "at", "at_lower", "at_upper", "before", "after", "change_pct", "ci_lower", "ci_upper")
     + ("pvalue_adjusted", "direction", "status", "verdict", "coincides_with"),
+    "calibration": ("what", "alarms", "trials", "rate", "ci_lower", "ci_upper", "stated"),
     "differences": ("dimension", "metric", "unit", "n", "groups", "effect_size", "magnitude", "pvalue")
     + ("pvalue_adjusted", "significant", "best", "worst", "lowest", "highest", "spread_pct", "adjusted_for"),
     "variance": ("metric", "factor", "level", "share", "effect_pct", "ci_lower", "ci_upper", "n", "pvalue_adjusted"),

@@ -10,20 +10,33 @@ import pandas as pd
 from aggrkit.model.schema import Role
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
     from aggrkit.pipeline.units import Sample
     from aggrkit.statistics.comparison import Differences
 
-__all__ = ["notes_of"]
+__all__ = ["differing", "notes_of"]
 
 _UNLIKE: Final = 0.5
 
 
-def notes_of(sample: Sample, found: Differences | None, lines: pd.DataFrame, design: NDArray[np.object_]) -> Any:
-    """Say of each cell what a reader must know before believing it."""
+def notes_of(
+    sample: Sample,
+    found: Differences | None,
+    lines: pd.DataFrame,
+    design: NDArray[np.object_],
+    unlike: list[list[str]] | None = None,
+    remarks: Mapping[int, Sequence[str]] | None = None,
+) -> Any:
+    """Say of each cell what a reader must know before believing it.
+
+    What differs between the sides (`differing`) is looked up unless it is given; `remarks` are further ones, by cell.
+    """
     cells = sample.data.cells
-    unlike = _unlike(sample)
+    unlike = differing(sample) if unlike is None else unlike
+    remarks = remarks or {}
     left_out = lines["left_out_pct"].to_numpy(dtype=float)
     lone = np.zeros(cells, dtype=bool) if found is None else np.minimum(found.n_baseline, found.n_current) == 1
     sizes_of = lines[["n_baseline", "n_current"]].to_numpy(dtype=int)
@@ -43,8 +56,11 @@ def notes_of(sample: Sample, found: Differences | None, lines: pd.DataFrame, des
             parts.append("a single run on a side: run-to-run noise can't be seen, alarms are too frequent")
         elif design[cell] == "observations within a run":
             parts.append("both sides in one run: compared by its observations")
+        elif design[cell] == "runs of one value":
+            parts.append("a run has one value: compared by values")
         elif design[cell] == "observations" and found is not None:
             parts.append("no run ids: observations are taken as independent")
+        parts += remarks.get(cell, ())
         if unlike[cell]:
             parts.append("differs too: " + ", ".join(unlike[cell]))
         if sample.refined[cell]:
@@ -59,7 +75,7 @@ def notes_of(sample: Sample, found: Differences | None, lines: pd.DataFrame, des
     return pd.array(notes, dtype="str")
 
 
-def _unlike(sample: Sample) -> list[list[str]]:
+def differing(sample: Sample) -> list[list[str]]:
     """Name what differs between the sides of each cell and isn't matched on."""
     data, cells = sample.data, sample.data.cells
     matched = {column.name for column in data.matched}

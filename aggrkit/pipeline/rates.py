@@ -72,6 +72,7 @@ def compare_outcome(data: SideUnits, metric: Metric, margin: float, alpha: float
             "__narrow_upper": 100 * found.narrow_upper,
             "__direction": np.nan_to_num(found.difference),
             "effect_size": found.effect_size,
+            "__chance": 0.0,  # the test is exact
             "pvalue": found.pvalue,
             "runs_needed": np.ceil(observations / per_run),
             "__like": sample.like,

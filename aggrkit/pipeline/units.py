@@ -7,35 +7,62 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from aggrkit.model.schema import Role
 from aggrkit.pipeline.aggregate import as_text
 from aggrkit.pipeline.expressions import fetch, label_of, mean
 from aggrkit.pipeline.matching import Matching, find_matching, worth_matching
 from aggrkit.pipeline.prepared import group_key
-from aggrkit.pipeline.sides import SIDE, Sides
+from aggrkit.pipeline.sides import SIDE
 from aggrkit.statistics.comparison import nested_effect
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    import ibis
     from numpy.typing import NDArray
 
     from aggrkit.model.schema import Column
+    from aggrkit.pipeline.halves import Halves
     from aggrkit.pipeline.prepared import Prepared
+    from aggrkit.pipeline.sides import Sides
+    from aggrkit.statistics.quantiles import Statistic
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Sample", "SideUnits", "counted_runs", "padded"]
+__all__ = ["Observed", "Sample", "SideUnits", "counted_runs", "padded"]
 
 _MOST_OBSERVATIONS: Final = 2_000_000
+_MOST_HELD: Final = 20_000_000
 _PAIRED_FROM: Final = 0.5
 _WORKERS_DIFFER: Final = 0.01
 
 
 @dataclass(frozen=True)
+class Observed:
+    """The single values of a metric, for what moments can't tell.
+
+    Parameters
+    ----------
+    value : numpy.ndarray, shape (n,)
+        All values of both sides.
+    row : numpy.ndarray of int, shape (n,)
+        The row of the units that each belongs to.
+    """
+
+    value: Floats
+    row: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class SideUnits:
-    """Both sides, collapsed to one row per run (or to the single observations) of each stratum."""
+    """Both sides, collapsed to one row per run (or to the single observations) of each stratum.
+
+    For statistics other than the mean the single values of each metric are held beside, 8 bytes each. Where they would
+    be more than 20 million, the engine computes the statistics of each row instead, as further columns.
+    """
 
     prepared: Prepared
     matching: Matching
@@ -47,10 +74,16 @@ class SideUnits:
     design: str
     names: tuple[str, str]
     extra_keys: tuple[str, ...]
+    observed: tuple[Observed, ...] = ()
 
     @classmethod
-    def of(cls, prepared: Prepared, sides: Sides) -> SideUnits:
-        """Mark the sides, find what to match on, and fetch the units."""
+    def of(
+        cls, prepared: Prepared, sides: Sides | Halves, statistics: Sequence[Statistic] = (), rows: int | None = None
+    ) -> SideUnits:
+        """Mark the sides, find what to match on, and fetch the units, and what statistics beside the mean need.
+
+        Where it is known that there are no more than so many `rows`, they aren't counted.
+        """
         marked, names = sides.mark(prepared)
         by = sides.column(prepared)
         told_by = {by.name} if by is not None else set()
@@ -64,7 +97,7 @@ class SideUnits:
         run = prepared.schema.role(Role.RUN)
         if run is not None and (run.name in told_by or run.name in grouped):
             run = None
-        units, design = _fetch(prepared, marked, groups, matching, run)
+        units, design, observed = _fetch(prepared, marked, groups, matching, run, statistics, rows)
         keys = [f"g{k}" for k in range(len(groups))] + [f"m{k}" for k in range(len(matching.on))]
         optional = {f"p{k}": column.role for k, column in enumerate(matching.perhaps)}
         attributes = [key for key, role in optional.items() if role is Role.ATTRIBUTE]
@@ -73,8 +106,9 @@ class SideUnits:
         cell, labels = _numbered(units, [f"g{k}" for k in range(len(groups))])
         stratum, _ = _numbered(units, keys + perhaps + (["run"] if design == "within runs" else []))
         labels = _named(labels, list(groups))
+        matched = (*matching.on, *chosen)
         return cls(
-            prepared, matching, (*matching.on, *chosen), units, labels, cell, stratum, design, names, tuple(perhaps)
+            prepared, matching, matched, units, labels, cell, stratum, design, names, tuple(perhaps), tuple(observed)
         )
 
     @property
@@ -97,7 +131,9 @@ def _fetch(
     groups: Mapping[str, Column | None],
     matching: Matching,
     run: Column | None,
-) -> tuple[pd.DataFrame, str]:
+    statistics: Sequence[Statistic],
+    rows: int | None,
+) -> tuple[pd.DataFrame, str, list[Observed]]:
     """Return a row per run and stratum, or per observation where there are no runs and not too many rows."""
     keys: dict[str, Any] = {}
     for k, column in enumerate(groups.values()):
@@ -108,11 +144,16 @@ def _fetch(
     values = {k: marked[prepared.field(metric)] for k, metric in enumerate(prepared.metrics)}
     if run is not None:
         keys["run"] = label_of(marked[run.field]).cast("string")
-    elif fetch(marked.aggregate(n=marked.count()), prepared.label)["n"][0].as_py() <= _MOST_OBSERVATIONS:
+    elif _count(prepared, marked) <= _MOST_OBSERVATIONS:
         flat = fetch(
             marked.select(**keys, **{f"x{k}": value for k, value in values.items()}), prepared.label
         ).to_pandas(integer_object_nulls=True)
-        return _single_observations(flat, len(values)), "observations"
+        units = _single_observations(flat, len(values))
+        return units, "observations", _each_observed(units, len(values)) if statistics else []
+    with_values = False
+    if statistics:
+        rows = _count(prepared, marked) if rows is None else rows
+        with_values = rows * len(values) <= _MOST_HELD
     measures: dict[str, Any] = {}
     for k, value in values.items():
         logarithm = value.nullif(0.0).abs().ln()
@@ -124,12 +165,49 @@ def _fetch(
             f"lvar{k}": logarithm.var(how="sample"),
             f"low{k}": value.min(),
         }
-    units = fetch(marked.group_by(**keys).aggregate(**measures), prepared.label).to_pandas(integer_object_nulls=True)
+        measures |= {f"values{k}": value.collect()} if with_values else _computed(value, k, statistics)
+    table = fetch(marked.group_by(**keys).aggregate(**measures), prepared.label)
+    held = [f"values{k}" for k in values] if with_values else []
+    observed = [_listed(table[name]) for name in held]
+    units = table.drop_columns(held).to_pandas(integer_object_nulls=True)
     if run is None:
-        return units, "observations"
+        return units, "observations", observed
     both = units.groupby("run", dropna=True)[SIDE].nunique()
     design = "within runs" if len(both) and (both > 1).mean() >= _PAIRED_FROM else "runs"
-    return units, design
+    return units, design, observed
+
+
+def _count(prepared: Prepared, marked: ibis.Table) -> int:
+    return int(fetch(marked.aggregate(n=marked.count()), prepared.label)["n"][0].as_py())
+
+
+def _computed(value: ibis.Column, k: int, statistics: Sequence[Statistic]) -> dict[str, Any]:
+    """Return what the engine computes of each unit: percentiles, the mean distance from the median, and the median."""
+    found = {f"{each.name}_{k}": value.quantile(each.q) for each in statistics if each.is_percentile}
+    if any(each.is_spread for each in statistics):
+        ascending = value.collect().sort()
+        half = ascending.length() // 2
+        distance = ascending[ascending.length() - half :].sums() - ascending[:half].sums()
+        found |= {f"spread_{k}": distance / value.count(), f"p50_{k}": value.quantile(0.5)}
+    return found
+
+
+def _each_observed(units: pd.DataFrame, metrics: int) -> list[Observed]:
+    """Return the single values where each row is one."""
+    found = []
+    for k in range(metrics):
+        rows = np.flatnonzero(units[f"n{k}"].to_numpy() > 0)
+        found.append(Observed(units[f"mean{k}"].to_numpy(dtype=np.float64)[rows], rows))
+    return found
+
+
+def _listed(column: pa.ChunkedArray) -> Observed:
+    """Return the single values where each row has a list of them."""
+    chunks = [np.asarray(chunk.flatten()) for chunk in column.chunks]
+    sizes = [np.asarray(pc.fill_null(pc.list_value_length(chunk), 0)) for chunk in column.chunks]
+    size = np.concatenate([np.empty(0, dtype=np.int64), *sizes])
+    value = np.concatenate([np.empty(0), *chunks]).astype(np.float64)
+    return Observed(value, np.repeat(np.arange(len(size)), size))
 
 
 def _single_observations(flat: pd.DataFrame, metrics: int) -> pd.DataFrame:

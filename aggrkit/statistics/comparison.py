@@ -6,7 +6,7 @@ of cells at once. A cell is what gets a verdict; within it like is compared with
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-__all__ = ["Differences", "Units", "compare_means", "compare_pairs", "compare_summaries", "nested_effect"]
+__all__ = [
+    "Differences",
+    "Units",
+    "compare_estimates",
+    "compare_means",
+    "compare_pairs",
+    "compare_summaries",
+    "nested_effect",
+    "prior_df",
+]
 
 
 @dataclass(frozen=True)
@@ -165,6 +174,44 @@ def compare_summaries(n: Floats, mean: Floats, variance: Floats, cell_of: Ints) 
     array([0.0213])
     """
     return _compare(n.astype(np.float64), mean, variance, cell_of, None)
+
+
+def compare_estimates(estimate: Floats, se: Floats, df: Floats, n: Ints, cell_of: Ints) -> Differences:
+    """Compare estimates of any kind with their standard errors; strata are combined as in `compare_means`.
+
+    Parameters
+    ----------
+    estimate, se, df : numpy.ndarray, shape (strata, 2)
+        The estimate, its standard error and the degrees of freedom of that, baseline first.
+    n : numpy.ndarray of int, shape (strata, 2)
+        How many values each estimate rests on; 0 where there is none.
+    cell_of : numpy.ndarray of int, shape (strata,)
+        The cell that each stratum belongs to.
+
+    Returns
+    -------
+    Differences
+        Without an effect size, for there is no standard deviation that it could be told in.
+
+    Notes
+    -----
+    An estimate with `df` degrees of freedom is taken as a mean of df + 1 values with the variance (df + 1) se^2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> se, df, n = np.full((1, 2), 1.0), np.full((1, 2), 9.0), np.full((1, 2), 50)
+    >>> found = compare_estimates(np.array([[10.0, 13.0]]), se, df, n, np.zeros(1, dtype=int))
+    >>> found.se.round(4), found.df, found.pvalue.round(4)
+    (array([1.4142]), array([18.]), array([0.048]))
+    """
+    there = n > 0
+    size = np.where(there, np.where(np.isfinite(df), df, 0.0) + 1, 0.0)
+    found = _compare(size, np.where(there, estimate, np.nan), se**2 * size, cell_of, None)
+    used = there.all(axis=1)
+    counted = [np.bincount(cell_of[used], n[used, side], len(found.difference)).astype(np.int64) for side in (0, 1)]
+    nothing = np.full(len(found.difference), np.nan)
+    return replace(found, effect_size=nothing, n_baseline=counted[0], n_current=counted[1])
 
 
 def compare_pairs(difference: Floats, baseline: Floats, cell: Ints, cells: int) -> Differences:
@@ -329,7 +376,7 @@ def _moderated(
         total = np.bincount(owner, df, cells)[owner]
         with np.errstate(divide="ignore", invalid="ignore"):
             pooled = np.bincount(owner, df * own, cells)[owner] / total
-        prior = _prior_df(own, df, owner, cells)[owner]
+        prior = prior_df(own, df, owner, cells)[owner]
         borrow = np.isinf(prior) | (df == 0)
         finite = np.where(np.isinf(prior), 0.0, prior)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -343,7 +390,7 @@ def _moderated(
     return weighing, stated, np.where(lent, lender, extra)
 
 
-def _prior_df(variance: Floats, df: Floats, owner: Ints, cells: int) -> Floats:
+def prior_df(variance: Floats, df: Floats, owner: Ints, cells: int) -> Floats:
     """Estimate how alike the variances of a cell's strata are, in degrees of freedom that each may borrow.
 
     Infinite where they differ no more than by chance, 0 where there are too few to tell.
