@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
 from aggrkit.errors import UnknownNameError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["ADJUSTMENTS", "adjust_pvalues", "any_of_many"]
-
-ADJUSTMENTS: Final = {"fdr_bh": "fdr_bh", "fdr_by": "fdr_by", "holm": "holm", "bonferroni": "bonferroni", "none": ""}
 
 
 def adjust_pvalues(pvalues: ArrayLike, method: str | None = "fdr_bh") -> NDArray[np.float64]:
@@ -39,7 +39,8 @@ def adjust_pvalues(pvalues: ArrayLike, method: str | None = "fdr_bh") -> NDArray
 
     See Also
     --------
-    statsmodels.stats.multitest.multipletests : does the work.
+    scipy.stats.false_discovery_control : does the work for Benjamini-Hochberg and Benjamini-Yekutieli.
+    statsmodels.stats.multitest.multipletests : the same, with a collection of garbage at every call.
 
     References
     ----------
@@ -58,10 +59,40 @@ def adjust_pvalues(pvalues: ArrayLike, method: str | None = "fdr_bh") -> NDArray
     adjusted = np.full(raw.shape, np.nan)
     if chosen == "none" or not made.any():
         return np.where(made, raw, np.nan)
-    from statsmodels.stats.multitest import multipletests
-
-    adjusted[made] = multipletests(raw[made], method=ADJUSTMENTS[chosen])[1]
+    adjusted[made] = ADJUSTMENTS[chosen](raw[made])
     return adjusted
+
+
+def _holm(pvalues: NDArray[np.float64]) -> NDArray[np.float64]:
+    order = np.argsort(pvalues)
+    stepped = np.maximum.accumulate(pvalues[order] * np.arange(len(pvalues), 0, -1))
+    adjusted = np.empty_like(stepped)
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted
+
+
+def _bonferroni(pvalues: NDArray[np.float64]) -> NDArray[np.float64]:
+    adjusted: NDArray[np.float64] = np.minimum(pvalues * len(pvalues), 1.0)
+    return adjusted
+
+
+def _step_up(method: Literal["bh", "by"]) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    def adjusted(pvalues: NDArray[np.float64]) -> NDArray[np.float64]:
+        from scipy.stats import false_discovery_control
+
+        found: NDArray[np.float64] = false_discovery_control(pvalues, method=method)
+        return found
+
+    return adjusted
+
+
+ADJUSTMENTS: Final[dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]]] = {
+    "fdr_bh": _step_up("bh"),
+    "fdr_by": _step_up("by"),
+    "holm": _holm,
+    "bonferroni": _bonferroni,
+    "none": np.copy,
+}
 
 
 def any_of_many(pvalues: ArrayLike, tests: int) -> NDArray[np.float64]:
