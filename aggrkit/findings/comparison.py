@@ -7,9 +7,22 @@ from typing import Any
 import pandas as pd
 
 from aggrkit.findings.base import Finding
-from aggrkit.findings.words import counted, group_names, line_name, listing, margin_words, short_number, verdict_counts
+from aggrkit.findings.words import (
+    counted,
+    group_names,
+    line_name,
+    listing,
+    margin_words,
+    short_number,
+    signed,
+    verdict_counts,
+)
 
 __all__ = ["Comparison"]
+
+_MOVED = ("regressed", "changed", "improved")
+_SEVERAL = 3
+_TOLD = 3
 
 
 class Comparison(Finding):
@@ -32,6 +45,40 @@ class Comparison(Finding):
         self._require()
         return self._known().frames["compare_details"].reindex(self._made_at()).set_axis(self.index)
 
+    def incidents(self) -> pd.DataFrame:
+        """Gather the lines that changed by what they have in common.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``verdict, slice, lines, of, change_pct, smallest_pct, largest_pct``: of the `of` lines of a slice, such as
+            "hardware a100, metric latency_ms", so many have this verdict, by the median, the least and the most
+            extreme change. "all" where nearly all lines have it, "scattered" where they have nothing in common.
+
+        See Also
+        --------
+        aggrkit.statistics.slices.slices : how slices are found.
+        """
+        from aggrkit.pipeline.incidents import incidents_by_slice
+
+        self._require()
+        lines = pd.DataFrame(self).reset_index(drop=True)
+        lines = lines[lines["verdict"].ne("no_data")].reset_index(drop=True)
+        columns = [*group_names(self), "metric", *(["statistic"] if "statistic" in lines else [])]
+        return incidents_by_slice(lines, columns, _MOVED)
+
+    def _where(self) -> list[str]:
+        """Say what the changed lines have in common."""
+        if self["verdict"].isin(_MOVED).sum() < _SEVERAL:
+            return []
+        told = self.incidents()
+        common = told[told["lines"].ge(_SEVERAL) & ~told["slice"].isin(["all", "scattered"])]
+        return [
+            f"{one['lines']} of the {one['of']} lines of {one['slice']} {one['verdict']}, "
+            f"by {signed(one['change_pct'])} in the median."
+            for _, one in common.head(_TOLD).iterrows()
+        ]
+
     def _sentences(self) -> list[str]:
         meta = self.meta
         told = verdict_counts(self["verdict"]) or "nothing to compare"
@@ -44,6 +91,7 @@ class Comparison(Finding):
                 lines.append(
                     f"Largest {'regression' if verdict == 'regressed' else 'improvement'}: {_change(self, worst)}."
                 )
+        lines += self._where()
         undecided = self[(self["verdict"] == "undecided") & self["runs_needed"].notna()]
         if len(undecided):
             median = int(undecided["runs_needed"].median())
@@ -91,9 +139,7 @@ class Comparison(Finding):
         keys = [*group_names(self), "metric"]
         plain = pd.DataFrame(self)
         same = plain[plain["verdict"] == "equivalent"].groupby(keys, dropna=False)["statistic"].agg(", ".join)
-        moved = plain[plain["verdict"].isin(["regressed", "improved", "changed"])].join(
-            same.rename("same"), on=keys, how="inner"
-        )
+        moved = plain[plain["verdict"].isin(_MOVED)].join(same.rename("same"), on=keys, how="inner")
         if not len(moved):
             return []
         groups = moved.drop_duplicates(keys)
