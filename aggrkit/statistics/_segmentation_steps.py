@@ -14,6 +14,8 @@ from aggrkit.statistics._segmentation import BestFit, Segmentation, best_level
 from aggrkit.statistics._segmentation_shape import shape_factor
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -184,7 +186,7 @@ def memory(rest: Floats, starts: Ints) -> float:
 
 
 def _shrunk(rho: float, n: int) -> float:
-    return min(max(rho - _SHRINK / math.sqrt(n), 0.0), _MOST_RHO)
+    return max(min(rho, _MOST_RHO) - _SHRINK / math.sqrt(n), 0.0)
 
 
 def on_points(fit: BestFit, n: int) -> Floats:
@@ -222,13 +224,20 @@ def rank_pvalue(one: Floats, two: Floats, inflate: float) -> float:
 
 
 def eliminate(
-    y: Floats, fit: BestFit, scale: float, inflate: float, alpha: float, margin: float, gap: int
-) -> tuple[BestFit, Floats]:
+    y: Floats,
+    fit: BestFit,
+    scale: float,
+    inflate: float,
+    alpha: float,
+    margin: float,
+    gap: int,
+    sure: Collection[int] = (),
+) -> BestFit:
     """Take out changes until each is sustained, shown by ranks and beyond the margin, the weakest first.
 
     A segment with fewer than `gap` points near its level is no level: its edge with the nearer neighbour goes first.
-    Then the change with the largest rank p above `alpha`, then the smallest change within the margin. Returns what
-    is left, and the rank p of each change.
+    Then the change with the largest rank p above `alpha`, unless it begins at one of the `sure` places: ranks of few
+    points can't be clear where memory inflates their variance. Then the smallest change within the margin.
     """
     starts, levels, n = fit.starts.tolist(), fit.levels.tolist(), len(y)
     ranks = [math.nan] * (len(starts) - 1)
@@ -238,7 +247,8 @@ def eliminate(
         if weakest is None:
             for i, known in enumerate(ranks):
                 if math.isnan(known):
-                    ranks[i] = rank_pvalue(y[starts[i] : ends[i]], y[ends[i] : ends[i + 1]], inflate)
+                    parts = y[starts[i] : ends[i]], y[ends[i] : ends[i + 1]]
+                    ranks[i] = 0.0 if ends[i] in sure else rank_pvalue(*parts, inflate)
             sizes = np.abs(np.diff(levels))
             if max(ranks) > alpha:
                 weakest = int(np.argmax(ranks))
@@ -252,7 +262,7 @@ def eliminate(
         for i in (weakest - 1, weakest):
             if 0 <= i < len(ranks):
                 ranks[i] = math.nan
-    return BestFit(np.array(starts, dtype=np.int64), np.array(levels), math.nan), np.array(ranks)
+    return BestFit(np.array(starts, dtype=np.int64), np.array(levels), math.nan)
 
 
 def _unsustained(
