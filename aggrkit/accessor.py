@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -257,8 +257,9 @@ def changes(
     margin: float | Mapping[str, float] = 0.02,
     adjust: Adjustment | None = "fdr_bh",
     across: Names = None,
+    common_mode: Literal["keep", "remove"] = "keep",
 ) -> Changes:
-    return _analysis(data).changes(level, metrics, where, time_range, false_alarm, margin, adjust, across)
+    return _analysis(data).changes(level, metrics, where, time_range, false_alarm, margin, adjust, across, common_mode)
 
 
 def differences(

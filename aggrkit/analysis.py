@@ -635,6 +635,7 @@ class Analysis:
         margin: float | Mapping[str, float] = 0.02,
         adjust: Adjustment | None = "fdr_bh",
         across: Names = None,
+        common_mode: Literal["keep", "remove"] = "keep",
     ) -> Changes:
         """Say when the level of each metric shifted, by how much, and what else changed at the same place.
 
@@ -653,6 +654,10 @@ class Analysis:
         across : str or list of str, optional
             Models, hardware, task types or conditions that are not held fixed: a series goes on when they change, so
             that e.g. a new machine is a change of level.
+        common_mode : {"keep", "remove"}, optional
+            "remove": what all groups and conditions of a run share is taken off first, so that a machine that was slow
+            in some runs is no change, and a change of a few groups in these runs still is. A change of the code that
+            slows everything down is taken off as well. `variance` shows the factor of each run.
 
         Returns
         -------
@@ -702,7 +707,7 @@ class Analysis:
         from aggrkit.pipeline.changes import FindChanges
 
         names = () if across is None else names_of(across, "across is a name or a list of names")
-        stage = FindChanges(false_alarm, margin, adjust, tuple(names))
+        stage = FindChanges(false_alarm, margin, adjust, tuple(names), common_mode)
         answer, prepared = self._run(self._bare(stage), level, metrics, where, time_range)
         return Changes._made(answer, _rows_of_group(prepared))
 

@@ -218,7 +218,7 @@ ASKED: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
     ],
     "variance": [((), {}), (("model", None, None, None, 0.1, "none"), {})],
     "health": [((), {}), ((None, None, None, 0.1, 0.01), {})],
-    "changes": [((), {}), (("model", None, None, None, 0.1, 0.01, "none", "round"), {})],
+    "changes": [((), {}), (("model", None, None, None, 0.1, 0.01, "none", "round", "remove"), {})],
     "differences": [((), {}), (("round", None, None, None, 0.1, "none"), {})],
 }
 

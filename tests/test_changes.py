@@ -182,6 +182,24 @@ def test_the_machine_is_named_where_it_changed() -> None:
     assert "hardware old box -> new box" in found.explain()
 
 
+def test_the_machine_moved_and_one_model_regressed() -> None:
+    """The host was 20 % slower in the last eight nights; one model regressed by 8 % before that."""
+    frame = nightly(step=0.0, models=12, seed=3)
+    night = (frame["timestamp"] - START).dt.days
+    frame.loc[frame["model"].eq("m4") & (night >= 40), "latency_ms"] *= 1.08
+    frame.loc[night >= 62, "latency_ms"] *= 1.2
+    plain = frame.aggr.changes(level="model")
+    assert plain["model"].nunique() == 12
+    found = frame.aggr.changes(level="model", common_mode="remove")
+    assert found[["model", "verdict"]].astype(str).to_numpy().tolist() == [["m4", "regressed"]]
+    assert abs(found["at"].item() - START - pd.Timedelta(days=40)) <= pd.Timedelta(days=1)
+    assert found["change_pct"].item() == pytest.approx(8, abs=1.5)
+    assert "taken off first" in found.explain()
+    runs = frame.aggr.variance().runs
+    slow = runs[runs["pvalue_adjusted"].lt(0.05) & runs["effect_pct"].gt(10)]
+    assert set(slow["run"]) == {f"r{k}" for k in range(62, 70)}
+
+
 def test_a_drift_is_a_trend_and_the_last_runs_are_a_suspect() -> None:
     drift = series(100 * np.exp(0.004 * np.arange(80)) * noisy([(80, 1.0)], spread=0.01))
     found = drift.aggr.changes(level="model")
@@ -341,6 +359,8 @@ def test_bad_questions() -> None:
         frame.aggr.changes("model", margin=-0.1)
     with pytest.raises(UnknownNameError, match="fdr_bh"):
         frame.aggr.changes("model", adjust="bh")  # type: ignore[arg-type]
+    with pytest.raises(UnknownNameError, match="'remove'"):
+        frame.aggr.changes("model", common_mode="subtract")  # type: ignore[arg-type]
     with pytest.raises(SchemaError):
         frame.drop(columns="latency_ms").aggr.changes("model")
     with pytest.raises(IndexError):

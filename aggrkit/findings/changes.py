@@ -145,6 +145,8 @@ class Changes(Finding):
             else f"The share of false ones among those reported is held at {share} by {meta['adjust']!r}"
         )
         yield f"The unit is the {meta['unit']}; margin {margin_words(meta['margin'])}. {rate}."
+        if meta["common_mode"] == "remove":
+            yield "What all series of a run share was taken off first; variance() shows it, run by run."
         if meta["binned"]:
             some = counted(meta["binned"], "series", "series")
             yield f"{some} by bins of time: too many values, or passes and failures."

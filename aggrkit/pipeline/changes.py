@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from aggrkit.errors import number_between
+from aggrkit.errors import UnknownNameError, number_between
 from aggrkit.model.answer import COLUMNS, Answer
 from aggrkit.pipeline.over_time import OverTime, like_columns
 from aggrkit.pipeline.segments import FEWEST, Segmented
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["STATUSES", "VERDICTS", "FindChanges"]
+__all__ = ["COMMON_MODES", "STATUSES", "VERDICTS", "FindChanges"]
 
+COMMON_MODES: Final = ("keep", "remove")
 STATUSES: Final = ("confirmed", "trend", "suspect")
 VERDICTS: Final = ("regressed", "changed", "improved")
 """In the order in which a reader wants to see them."""
@@ -54,12 +55,15 @@ class FindChanges:
         How p-values are adjusted over series; changes that don't survive are left out, and counted.
     across : tuple of str, optional
         Columns that are not held fixed: a series goes on when they change.
+    common_mode : {"keep", "remove"}, optional
+        Whether what all series of a run share is taken off first.
     """
 
     false_alarm: float = 0.05
     margin: float | Mapping[str, float] = _DEFAULT_MARGIN
     adjust: str | None = "fdr_bh"
     across: tuple[str, ...] = ()
+    common_mode: str = "keep"
     name: str = "changes"
 
     def __post_init__(self) -> None:
@@ -67,6 +71,8 @@ class FindChanges:
         for margin in self.margin.values() if isinstance(self.margin, Mapping) else [self.margin]:
             number_between(margin, -1e-12, 1, "a margin is a share between 0 and 1, e.g. 0.02 for 2 %")
         adjust_pvalues([], self.adjust)
+        if self.common_mode not in COMMON_MODES:
+            raise UnknownNameError.of("common_mode", self.common_mode, COMMON_MODES)
 
     def __call__(self, answer: Answer, prepared: Prepared) -> Answer:
         """Return the answer with the frames "changes", "changes_details", "changes_series" and "changes_points".
@@ -83,6 +89,8 @@ class FindChanges:
         held = [column for column in like_columns(prepared) if column.name not in across]
         size = 0 if answer.rows is None else answer.rows.used
         data = OverTime.of(prepared, size, "finding changes", held, beside=True)
+        if self.common_mode == "remove":
+            data = data.without_common_mode()
         found = [
             Segmented.of(data, k, group, self.false_alarm, margins[metric.name])
             for group in range(len(data.labels))
@@ -105,6 +113,7 @@ class FindChanges:
                 margin=self.margin,
                 adjust=self.adjust or "none",
                 across=sorted(across),
+                common_mode=self.common_mode,
                 unit=data.unit_is,
                 adjusted_for=[column.name for column in data.held],
                 series=len(tested),

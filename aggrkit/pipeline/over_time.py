@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import ibis
@@ -17,6 +17,7 @@ from aggrkit.pipeline.selecting import times_of
 from aggrkit.statistics.differences import grouped_medians
 from aggrkit.statistics.trends import time_bins
 from aggrkit.statistics.twoway import linked_levels
+from aggrkit.statistics.variance import common_mode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -212,6 +213,20 @@ class OverTime:
             unit_is=unit_is,
             untimed=int(found["rows"].to_numpy()[~timed].sum()),
         )
+
+    def without_common_mode(self) -> OverTime:
+        """Return the same with what all series of a run share taken out, of metrics whose values are all positive."""
+        group = np.repeat(np.arange(len(self.members)), [len(members) for members in self.members])
+        of_row = np.empty(len(self.cell), dtype=np.intp)
+        of_row[np.concatenate(self.members)] = group
+        series = numbered([of_row, self.cell], len(self.cell))
+        value = self.value.copy()
+        for k, metric in enumerate(self.metrics):
+            rows = np.flatnonzero(self.timed & (self.count[k] > 0) & np.isfinite(self.value[k]) & (self.unit >= 0))
+            if not metric.is_proportion and len(rows) and (self.value[k][rows] > 0).all():
+                told, run = (np.unique(codes[rows], return_inverse=True)[1].ravel() for codes in (series, self.unit))
+                value[k][rows] = np.exp(common_mode(np.log(self.value[k][rows]), told, run).residual)
+        return replace(self, value=value)
 
     def sizes(self) -> Ints:
         """Return how many rows of each group have a value of each metric, an array of shape (groups, metrics)."""

@@ -27,6 +27,7 @@ FEWEST: Final = 6
 
 _MOST_UNITS: Final = 10_000
 _REFINED: Final = 3
+_NOTHING: Final = 1e-3
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,8 @@ class Segmented:
             return float(100 * np.expm1(difference))
         if self.series.is_rate:
             return float(100 * difference)
-        return float(100 * difference / abs(before)) if before else float("nan")
+        # a share of next to nothing says nothing
+        return float(100 * difference / abs(before)) if abs(before) > _NOTHING * abs(difference) else float("nan")
 
     def moment(self, place: int) -> pd.Timestamp:
         """Return the time of a point."""
