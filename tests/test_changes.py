@@ -96,6 +96,7 @@ def test_levels_and_interval_are_those_of_the_segments() -> None:
         np.testing.assert_allclose(
             [line["ci_lower"], line["ci_upper"]], 100 * np.expm1([welch.low, welch.high]), rtol=0.15
         )
+    assert found.details[["n_before", "n_after"]].to_numpy().tolist() == [[30, 25], [25, 45]]
     points = found.points(0)
     np.testing.assert_allclose(points["value"], values, rtol=1e-9)
     assert points["level"].nunique() == 3

@@ -36,6 +36,13 @@ class Changes(Finding):
         """The series that were looked at: units, time, changes, noise (standard deviation, and lag-one correlation)."""
         return self._known().frames["changes_series"].copy()
 
+    @property
+    def details(self) -> pd.DataFrame:
+        """For the same lines: the last time before the change could be (`since`), and the units of both segments."""
+        self._require()
+        frame = self._known().frames["changes_details"].drop(columns="series")
+        return frame.reindex(self._made_at()).set_axis(self.index)
+
     def points(self, i: int) -> pd.DataFrame:
         """Return the series behind a line, point by point.
 
