@@ -51,7 +51,8 @@ def shifts_of(
 
     Notes
     -----
-    Change points of run medians, see `aggrkit.pipeline.segments.Segmented`; in 1 % of cells without shifts one may be
+    Each worker is held against itself: that others ran the test at another time is no shift. Change points of run
+    medians, see `aggrkit.pipeline.segments.Segmented`; in 1 % of cells without shifts one may be
     found all the same, which costs nothing but that the cell is looked at in two parts.
     """
     if prepared.schema.role(Role.TIMESTAMP) is None:
@@ -59,8 +60,9 @@ def shifts_of(
     as_groups = replace(
         prepared, groups={f"k{place}": column for place, column in enumerate(keys)}, metrics=(*metrics,)
     )
+    workers = [column for column in prepared.schema.playing(Role.WORKER) if column not in keys]
     try:
-        data = OverTime.of(as_groups, rows, "finding shifts", held=())
+        data = OverTime.of(as_groups, rows, "finding shifts", held=workers)
     except EmptySelectionError:
         return {}
     edges: dict[int, list[int]] = {}
