@@ -61,7 +61,7 @@ class Calibrate:
             If there is nothing that could be exchanged.
         """
         began = time.perf_counter()
-        data = self.compare.units(prepared)
+        data = self.compare.units(prepared, None if answer.rows is None else answer.rows.used)
         real = self.compare.lines(data)
         exchange = _Exchange.of(data)
         aligned = _without_changes(data, real)

@@ -98,7 +98,7 @@ class Compare:
             for name in self.margin:
                 prepared.schema.metric(name)
         mean_only = self._mean_only(prepared)
-        data = self.units(prepared)
+        data = self.units(prepared, None if answer.rows is None else answer.rows.used)
         everything = self.lines(data)
         place = {name: rank for rank, name in enumerate(VERDICTS)}
         everything["__order"] = everything["verdict"].map(place)
@@ -128,9 +128,9 @@ class Compare:
                 meta["margin_spread"] = self._margin_of_spread()
         return answer.with_frame("compare", frame, **meta).with_frame("compare_details", details)
 
-    def units(self, prepared: Prepared) -> SideUnits:
-        """Return both sides, collapsed to their units."""
-        return SideUnits.of(prepared, self.sides, [each for each in self.wanted if each != MEAN])
+    def units(self, prepared: Prepared, rows: int | None) -> SideUnits:
+        """Return both sides, collapsed to their units; there are no more than so many rows, where that is known."""
+        return SideUnits.of(prepared, self.sides, [each for each in self.wanted if each != MEAN], rows)
 
     def lines(self, data: SideUnits) -> pd.DataFrame:
         """Return a line per group, metric and statistic, with its verdict; in no order."""

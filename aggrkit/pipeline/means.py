@@ -130,7 +130,7 @@ def _lines(sample: Sample, measured: _Measured, unlike: list[list[str]], margin:
             "__direction": np.nan_to_num(found.difference),
             "effect_size": found.effect_size,
             "pvalue": found.pvalue,
-            "__chance": _least_chance(measured, runs),
+            "__chance": _least_chance(measured, n, runs),
             "runs_needed": needed,
             "__like": measured.told,
         }
@@ -140,17 +140,18 @@ def _lines(sample: Sample, measured: _Measured, unlike: list[list[str]], margin:
     return lines
 
 
-def _least_chance(measured: _Measured, runs: Sequence[NDArray[np.int64]]) -> Floats:
-    """Return the smallest p-value that exchanging units of the two sides could give in each cell."""
+def _least_chance(measured: _Measured, n: Sequence[NDArray[np.int64]], runs: Sequence[NDArray[np.int64]]) -> Floats:
+    """Return the smallest p-value that exchanging runs (or observations) of the two sides could give in each cell."""
     units, found = measured.units, measured.found
-    cells = len(found.difference)
     sizes = np.bincount(units.stratum * 2 + units.side, minlength=2 * len(units.cell_of)).reshape(-1, 2)
-    within = log_splits(sizes[:, 0], sizes[:, 1])
-    splits = np.bincount(units.cell_of, within, cells)
+    within = np.bincount(units.cell_of, log_splits(sizes[:, 0], sizes[:, 1]), len(found.difference))
     # runs that span strata are exchanged as wholes; pairs are swapped one by one
-    splits = np.where(measured.design == "runs", np.minimum(splits, log_splits(runs[0], runs[1])), splits)
-    splits = np.where(measured.design == "pairs of runs", found.n_baseline * np.log(2), splits)
-    return least_pvalue(splits)
+    by_runs = np.minimum(within, log_splits(runs[0], runs[1]))
+    paired = found.n_baseline * np.log(2)
+    design = measured.design
+    return least_pvalue(
+        np.select([design == "runs", design == "pairs of runs"], [by_runs, paired], log_splits(n[0], n[1]))
+    )
 
 
 def _means(sample: Sample) -> _Measured:
