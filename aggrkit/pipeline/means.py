@@ -149,9 +149,9 @@ def _least_chance(measured: _Measured, n: Sequence[NDArray[np.int64]], runs: Seq
     by_runs = np.minimum(within, log_splits(runs[0], runs[1]))
     paired = found.n_baseline * np.log(2)
     design = measured.design
-    return least_pvalue(
-        np.select([design == "runs", design == "pairs of runs"], [by_runs, paired], log_splits(n[0], n[1]))
-    )
+    lone = log_splits(runs[0], runs[1])  # a single run a side: exchanging the two tells nothing
+    known = [design == "runs", design == "pairs of runs", design == _LONE["runs"]]
+    return least_pvalue(np.select(known, [by_runs, paired, lone], log_splits(n[0], n[1])))
 
 
 def _means(sample: Sample) -> _Measured:
