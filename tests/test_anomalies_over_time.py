@@ -63,6 +63,13 @@ def test_a_shift_without_spikes_has_no_anomalies() -> None:
     assert len(changes.incidents()) == 1
 
 
+def test_one_cell_of_all() -> None:
+    frame = shifting(models=1).drop(columns="model")
+    found = frame.aggr.anomalies(level=[])
+    assert sorted(found["observation"]) == SPIKES
+    assert found.meta["shifted"] == 1
+
+
 def test_metrics_shift_at_their_own_times() -> None:
     frame = shifting(models=1)
     rng = np.random.default_rng(7)

@@ -217,6 +217,13 @@ def test_a_drift_is_a_trend_and_the_last_runs_are_a_suspect() -> None:
     assert "to confirm it" in found.explain()
 
 
+def test_one_group_of_all() -> None:
+    found = series(noisy([(30, 10.0), (30, 12.0)])).aggr.changes(level=[])
+    assert list(found.columns) == [*COLUMNS["changes"]]
+    assert found["verdict"].tolist() == ["regressed"]
+    assert "of all has regressed" in found.explain()
+
+
 def test_one_outlier_is_no_change() -> None:
     values = noisy([(50, 10.0)])
     values[20] = 100.0

@@ -193,13 +193,13 @@ class OverTime:
             raise EmptySelectionError(f"no value of {moment.name!r} can be read as a time")
         codes = {name: codes_of(found[name])[0] for name in (*outer, *inner, "unit")}
         group = numbered([codes[name] for name in outer], found.num_rows)
-        firsts = found.select([*outer]).take(np.unique(group, return_index=True)[1])
+        firsts = found.take(np.unique(group, return_index=True)[1])
         labels = group_labels(firsts, list(prepared.groups))
         order = labels.sort_values(list(labels.columns)).index.to_numpy() if len(labels.columns) else np.arange(1)
         by_group = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
         return cls(
             metrics=prepared.metrics,
-            keys=firsts.take(order),
+            keys=firsts.select([*outer]).take(order),
             labels=labels.loc[order].reset_index(drop=True),
             members=[by_group[place] for place in order],
             cell=numbered([codes[name] for name in inner], found.num_rows),
