@@ -18,10 +18,10 @@ from aggrkit.statistics.differences import (
     cramers_v,
     epsilon_squared,
     group_effects,
-    grouped_medians,
     kruskal_wallis,
     magnitude,
 )
+from aggrkit.statistics.groups import grouped_medians
 from aggrkit.statistics.multiplicity import adjust_pvalues
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from aggrkit.model.answer import COLUMNS, Answer
 from aggrkit.pipeline.coding import numbered
 from aggrkit.pipeline.prepared import UNKNOWN
 from aggrkit.pipeline.runs_of_cells import RunsOfCells, worker_column
+from aggrkit.statistics.groups import distinct
 from aggrkit.statistics.multiplicity import adjust_pvalues
-from aggrkit.statistics.variance import distinct
+from aggrkit.statistics.worker_failures import failures_of_workers
 from aggrkit.statistics.workers import (
     WorkerTests,
     drift_of_workers,
-    failures_of_workers,
     offset_of_workers,
     spread_of_workers,
 )

@@ -14,10 +14,10 @@ from aggrkit.pipeline.aggregate import group_labels
 from aggrkit.pipeline.coding import codes_of, numbered
 from aggrkit.pipeline.expressions import fetch, label_of, mean, text_of
 from aggrkit.pipeline.selecting import times_of
-from aggrkit.statistics.differences import grouped_medians
+from aggrkit.statistics.common_mode import common_mode
+from aggrkit.statistics.groups import grouped_medians
 from aggrkit.statistics.trends import time_bins
 from aggrkit.statistics.twoway import linked_levels
-from aggrkit.statistics.variance import common_mode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,8 @@ import numpy as np
 from aggrkit.pipeline.coding import codes_of, numbered
 from aggrkit.pipeline.expressions import fetch
 from aggrkit.pipeline.prepared import group_key
-from aggrkit.statistics.differences import grouped_medians, kruskal_wallis
+from aggrkit.statistics.differences import kruskal_wallis
+from aggrkit.statistics.groups import grouped_medians
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

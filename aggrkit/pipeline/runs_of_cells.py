@@ -14,7 +14,7 @@ from aggrkit.pipeline.aggregate import group_labels
 from aggrkit.pipeline.coding import codes_of, numbered
 from aggrkit.pipeline.expressions import fetch, label_of, mean, text_of
 from aggrkit.pipeline.prepared import UNKNOWN
-from aggrkit.statistics.variance import distinct
+from aggrkit.statistics.groups import distinct
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

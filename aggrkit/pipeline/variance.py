@@ -13,8 +13,10 @@ from aggrkit.model.answer import COLUMNS, Answer
 from aggrkit.model.schema import Role
 from aggrkit.pipeline.coding import numbered
 from aggrkit.pipeline.runs_of_cells import RunsOfCells
+from aggrkit.statistics.common_mode import common_mode
+from aggrkit.statistics.groups import distinct
 from aggrkit.statistics.multiplicity import adjust_pvalues
-from aggrkit.statistics.variance import common_mode, distinct, shrunken_offsets, variance_components
+from aggrkit.statistics.variance import shrunken_offsets, variance_components
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from scipy.special import chdtrc
 
+from aggrkit.statistics.groups import grouped_medians
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -20,7 +22,6 @@ __all__ = [
     "cramers_v",
     "epsilon_squared",
     "group_effects",
-    "grouped_medians",
     "kruskal_wallis",
     "magnitude",
 ]
@@ -266,25 +267,6 @@ def group_effects(values: ArrayLike, group: ArrayLike, cell: ArrayLike, *, means
         if moved <= _SETTLED * size:
             break
     return of_group
-
-
-def grouped_medians(values: Floats, group: Ints, groups: int) -> Floats:
-    """Return the median of each group, NaN for those without values.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> grouped_medians(np.array([5.0, 1.0, 3.0, 4.0]), np.array([0, 0, 2, 2]), 3)
-    array([3. , nan, 3.5])
-    """
-    ordered = values[np.lexsort((values, group))]
-    size = np.bincount(group, minlength=groups)
-    start = np.cumsum(size) - size
-    there = size > 0
-    low, high = (start + (size - 1) // 2)[there], (start + size // 2)[there]
-    found = np.full(groups, np.nan)
-    found[there] = ordered[low] / 2 + ordered[high] / 2
-    return found
 
 
 def _dealt(score: Floats, group: ArrayLike, stratum: ArrayLike | None, ddof: int) -> Differing:

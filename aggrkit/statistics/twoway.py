@@ -8,7 +8,7 @@ import numpy as np
 from scipy import linalg, sparse
 from scipy.sparse.csgraph import connected_components
 
-from aggrkit.statistics.differences import grouped_medians
+from aggrkit.statistics.groups import grouped_medians
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -16,10 +16,10 @@ from aggrkit.statistics.differences import (
     cramers_v,
     epsilon_squared,
     group_effects,
-    grouped_medians,
     kruskal_wallis,
     magnitude,
 )
+from aggrkit.statistics.groups import grouped_medians
 
 NUMBERS = st.integers(0, 2**32 - 1)
 

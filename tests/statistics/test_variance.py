@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from aggrkit.statistics import variance as module
+from aggrkit.statistics.common_mode import common_mode, noise_of_groups
+from aggrkit.statistics.groups import distinct
 from aggrkit.statistics.variance import (
     Components,
     Offsets,
-    common_mode,
-    distinct,
-    noise_of_groups,
     shrunken_offsets,
     variance_components,
 )

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from aggrkit.statistics.worker_failures import failures_of_workers
 from aggrkit.statistics.workers import (
     Runs,
     drift_of_workers,
-    failures_of_workers,
     offset_of_workers,
     spread_of_workers,
 )
