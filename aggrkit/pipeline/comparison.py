@@ -11,7 +11,7 @@ import pandas as pd
 
 from aggrkit.errors import SchemaError, listed, number_between
 from aggrkit.model.answer import COLUMNS, Answer
-from aggrkit.pipeline.means import compare_metric
+from aggrkit.pipeline.quantities import compare_metric
 from aggrkit.pipeline.rates import compare_outcome
 from aggrkit.pipeline.units import SideUnits
 from aggrkit.statistics.exchange import guarded
