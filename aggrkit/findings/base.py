@@ -85,14 +85,18 @@ class Finding(pd.DataFrame):
         IndexError
             If there is no such line.
         """
+        label = self._label_of(i)
+        if self._origin is None:
+            raise AggrError("the observations behind this frame are not at hand; ask the source again")
+        return self._origin(pd.DataFrame(self).iloc[i].rename(label))
+
+    def _label_of(self, i: int) -> Any:
+        """Return the label that the line at a position had when it was made, or None."""
         self._known()
         self._require()
         if not -len(self) <= i < len(self):
             raise IndexError(f"there is no line {i}: the frame has {len(self)}")
-        if self._origin is None:
-            raise AggrError("the observations behind this frame are not at hand; ask the source again")
-        line = pd.DataFrame(self).iloc[i]
-        return self._origin(line.rename(self.iloc[[i]]._made_at()[0]))
+        return self.iloc[[i]]._made_at()[0]
 
     def _made_at(self) -> list[Any]:
         """Return the label that each line had when it was made, however it was sorted and numbered since; or None."""

@@ -62,11 +62,9 @@ class Changes(Finding):
         IndexError
             If there is no such line.
         """
-        self._require()
-        if not -len(self) <= i < len(self):
-            raise IndexError(f"there is no line {i}: the frame has {len(self)}")
+        label = self._label_of(i)
         frames = self._known().frames
-        place = frames["changes_details"]["series"][self.iloc[[i]]._made_at()[0]]
+        place = frames["changes_details"]["series"][label]
         points = frames["changes_points"]
         return points[points["series"].eq(place)].drop(columns="series").reset_index(drop=True)
 

@@ -11,7 +11,8 @@ import pandas as pd
 
 from aggrkit.errors import UnknownNameError, number_between
 from aggrkit.model.answer import COLUMNS, Answer
-from aggrkit.pipeline.over_time import OverTime, like_columns
+from aggrkit.pipeline.grouping import like_columns
+from aggrkit.pipeline.over_time import OverTime
 from aggrkit.pipeline.segments import FEWEST, Segmented
 from aggrkit.statistics.changepoints import COMPILED, NOTE
 from aggrkit.statistics.multiplicity import adjust_pvalues

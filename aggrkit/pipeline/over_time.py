@@ -9,10 +9,10 @@ import ibis
 import numpy as np
 
 from aggrkit.errors import EmptySelectionError
-from aggrkit.model.schema import HELD_FIXED, Role
-from aggrkit.pipeline.aggregate import group_labels
+from aggrkit.model.schema import Role
 from aggrkit.pipeline.coding import codes_of, numbered
 from aggrkit.pipeline.expressions import fetch, label_of, mean, text_of
+from aggrkit.pipeline.grouping import Groups, like_columns, taken_columns
 from aggrkit.pipeline.selecting import times_of
 from aggrkit.statistics.common_mode import common_mode
 from aggrkit.statistics.groups import grouped_medians
@@ -164,7 +164,7 @@ class OverTime:
         moment = prepared.schema.moment(purpose)
         table = prepared.table
         time = table[moment.field]
-        taken = _taken(prepared)
+        taken = taken_columns(prepared)
         fixed = list(like_columns(prepared) if held is None else held)
         run = prepared.schema.role(Role.RUN)
         outer = {f"g{k}": key for k, key in enumerate(prepared.group_expressions().values())}
@@ -191,17 +191,13 @@ class OverTime:
         if not timed.any():
             times_of(prepared)
             raise EmptySelectionError(f"no value of {moment.name!r} can be read as a time")
-        codes = {name: codes_of(found[name])[0] for name in (*outer, *inner, "unit")}
-        group = numbered([codes[name] for name in outer], found.num_rows)
-        firsts = found.take(np.unique(group, return_index=True)[1])
-        labels = group_labels(firsts, list(prepared.groups))
-        order = labels.sort_values(list(labels.columns)).index.to_numpy() if len(labels.columns) else np.arange(1)
-        by_group = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
+        codes = {name: codes_of(found[name])[0] for name in (*inner, "unit")}
+        groups = Groups.of(found, prepared)
         return cls(
             metrics=prepared.metrics,
-            keys=firsts.select([*outer]).take(order),
-            labels=labels.loc[order].reset_index(drop=True),
-            members=[by_group[place] for place in order],
+            keys=groups.keys,
+            labels=groups.labels,
+            members=groups.members,
             cell=numbered([codes[name] for name in inner], found.num_rows),
             unit=codes["unit"],
             time=first.astype("datetime64[ns]").to_numpy().astype(np.int64),
@@ -277,12 +273,6 @@ class OverTime:
         return rows[(high > low)[cell]]
 
 
-def like_columns(prepared: Prepared) -> list[Column]:
-    """Return by what like is compared with like, beside what is grouped by."""
-    taken = _taken(prepared)
-    return [column for column in prepared.schema.playing(*HELD_FIXED) if column.name not in taken]
-
-
 def binned(
     time: Floats, off: Floats, weight: Floats, most: int, *, rate: bool
 ) -> tuple[Floats, Floats, NDArray[np.intp]]:
@@ -293,11 +283,6 @@ def binned(
     if rate:
         return middle, np.bincount(place, weight * off, bins) / np.bincount(place, weight, bins), place
     return middle, grouped_medians(off, place, bins), place
-
-
-def _taken(prepared: Prepared) -> set[str]:
-    grouped = {column.name for column in prepared.groups.values() if column is not None}
-    return grouped | {metric.name for metric in prepared.metrics}
 
 
 def _describing(prepared: Prepared, taken: set[str]) -> list[Column]:

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from aggrkit.errors import UnknownNameError, listed
-from aggrkit.model.schema import HELD_FIXED, Role
-from aggrkit.pipeline.aggregate import group_labels
+from aggrkit.model.schema import Role
 from aggrkit.pipeline.coding import codes_of, numbered
 from aggrkit.pipeline.expressions import fetch, label_of, mean, text_of
+from aggrkit.pipeline.grouping import Groups, like_columns, taken_columns
 from aggrkit.pipeline.prepared import UNKNOWN
 from aggrkit.statistics.groups import distinct
 
@@ -124,10 +124,7 @@ class RunsOfCells:
             The column of workers; like isn't told apart by it.
         """
         table, schema = prepared.table, prepared.schema
-        grouped = {column.name for column in prepared.groups.values() if column is not None}
-        taken = grouped | {metric.name for metric in prepared.metrics}
-        taken |= set() if worker is None else {worker.name}
-        held = tuple(column for column in schema.playing(*HELD_FIXED) if column.name not in taken)
+        held = tuple(column for column in like_columns(prepared) if worker is None or column.name != worker.name)
         run, moment = schema.role(Role.RUN), schema.role(Role.TIMESTAMP)
         keys: dict[str, Any] = {f"g{k}": key for k, key in enumerate(prepared.group_expressions().values())}
         keys |= {f"c{k}": text_of(label_of(table[column.field])) for k, column in enumerate(held)}
@@ -138,7 +135,7 @@ class RunsOfCells:
             time = table[moment.field]
             keys["day"] = (time.epoch_seconds() / _SECONDS_A_DAY).floor().cast("int64")
             measures["first"] = time.min()
-        if run is not None and run.name not in grouped:
+        if run is not None and run.name not in taken_columns(prepared):
             keys["run"] = text_of(label_of(table[run.field]))
         for k, metric in enumerate(prepared.metrics):
             values = prepared.values(metric)
@@ -150,11 +147,7 @@ class RunsOfCells:
         found = fetch(table.group_by(**keys).aggregate(**measures), prepared.label)
         codes = {name: codes_of(found[name]) for name in keys}
         size = found.num_rows
-        groups = [codes[name][0] for name in keys if name.startswith("g")]
-        group = numbered(groups, size)
-        labels = group_labels(found.take(np.unique(group, return_index=True)[1]), list(prepared.groups))
-        order = labels.sort_values(list(labels.columns)).index.to_numpy() if len(labels.columns) else np.arange(1)
-        by_group = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
+        groups = Groups.of(found, prepared)
         first = np.full(size, np.nan)
         if moment is not None:
             times = found["first"].to_pandas().astype("datetime64[us]")
@@ -164,8 +157,8 @@ class RunsOfCells:
         of_run, runs = _runs(codes, of_worker, workers, size)
         return cls(
             metrics=prepared.metrics,
-            labels=labels.loc[order].reset_index(drop=True),
-            members=[by_group[place] for place in order],
+            labels=groups.labels,
+            members=groups.members,
             cell=numbered([codes[name][0] for name in keys if name.startswith("c")], size),
             worker=of_worker,
             run=of_run,

@@ -24,7 +24,7 @@ __all__ = ["shifts_of"]
 
 _FALSE_ALARM: Final = 0.01
 _FEWEST_UNITS: Final = 12
-_NANOSECONDS: Final = 1_000
+_A_MICROSECOND: Final = 1_000  # in nanoseconds
 
 
 def shifts_of(
@@ -78,6 +78,6 @@ def shifts_of(
     cells = data.keys.take(pa.array(list(edges)))
     columns = {f"k{place}": cells[name] for place, name in enumerate(cells.column_names)}
     for place in range(max(map(len, edges.values()))):
-        times = [each[place] // _NANOSECONDS if place < len(each) else None for each in edges.values()]
+        times = [each[place] // _A_MICROSECOND if place < len(each) else None for each in edges.values()]
         columns[f"e{place}"] = pa.array(times, pa.timestamp("us"))
     return columns
