@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,13 +11,14 @@ import pandas as pd
 from aggrkit.errors import UnknownNameError, number_between
 from aggrkit.model.answer import COLUMNS, Answer
 from aggrkit.pipeline.grouping import like_columns
+from aggrkit.pipeline.margins import DEFAULT_MARGIN, check_margin, margins_of
 from aggrkit.pipeline.over_time import OverTime
 from aggrkit.pipeline.segments import FEWEST, Segmented
 from aggrkit.statistics.changepoints import COMPILED, NOTE
 from aggrkit.statistics.multiplicity import adjust_pvalues
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -35,7 +35,6 @@ VERDICTS: Final = ("regressed", "changed", "improved")
 """In the order in which a reader wants to see them."""
 
 _NEAR: Final = 3
-_DEFAULT_MARGIN: Final = 0.02
 _TIMES: Final = ("at", "at_lower", "at_upper", "since")
 _NUMBERS: Final = ("before", "after", "change_pct", "ci_lower", "ci_upper", "pvalue")
 _TEXTS: Final = ("metric", "direction", "status", "verdict", "coincides_with")
@@ -61,7 +60,7 @@ class FindChanges:
     """
 
     false_alarm: float = 0.05
-    margin: float | Mapping[str, float] = _DEFAULT_MARGIN
+    margin: float | Mapping[str, float] = DEFAULT_MARGIN
     adjust: str | None = "fdr_bh"
     across: tuple[str, ...] = ()
     common_mode: str = "keep"
@@ -69,8 +68,7 @@ class FindChanges:
 
     def __post_init__(self) -> None:
         number_between(self.false_alarm, 0, 1, "false_alarm is a share between 0 and 1, e.g. 0.05")
-        for margin in self.margin.values() if isinstance(self.margin, Mapping) else [self.margin]:
-            number_between(margin, -1e-12, 1, "a margin is a share between 0 and 1, e.g. 0.02 for 2 %")
+        check_margin(self.margin, zero=True)
         adjust_pvalues([], self.adjust)
         if self.common_mode not in COMMON_MODES:
             raise UnknownNameError.of("common_mode", self.common_mode, COMMON_MODES)
@@ -85,7 +83,7 @@ class FindChanges:
         EmptySelectionError
             If no value of the time can be read as one.
         """
-        margins = _margins(self.margin, prepared)
+        margins = margins_of(self.margin, prepared)
         across = {prepared.schema.column(name).name for name in self.across}
         held = [column for column in like_columns(prepared) if column.name not in across]
         size = 0 if answer.rows is None else answer.rows.used
@@ -126,13 +124,6 @@ class FindChanges:
                 **({} if COMPILED else {"note": NOTE}),
             )
         )
-
-
-def _margins(margin: float | Mapping[str, float], prepared: Prepared) -> dict[str, float]:
-    if not isinstance(margin, Mapping):
-        return {metric.name: margin for metric in prepared.metrics}
-    said = {prepared.schema.metric(name).name: value for name, value in margin.items()}
-    return {metric.name: said.get(metric.name, _DEFAULT_MARGIN) for metric in prepared.metrics}
 
 
 def _lines(data: OverTime, one: Segmented, series: int) -> Iterator[dict[str, Any]]:

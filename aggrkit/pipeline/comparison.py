@@ -11,6 +11,7 @@ import pandas as pd
 
 from aggrkit.errors import SchemaError, listed, number_between
 from aggrkit.model.answer import COLUMNS, Answer
+from aggrkit.pipeline.margins import DEFAULT_MARGIN, check_margin, margins_of
 from aggrkit.pipeline.quantities import compare_metric
 from aggrkit.pipeline.rates import compare_outcome
 from aggrkit.pipeline.units import SideUnits
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from aggrkit.model.metric import Metric
-    from aggrkit.model.schema import Schema
     from aggrkit.pipeline.halves import Halves
     from aggrkit.pipeline.prepared import Prepared
     from aggrkit.pipeline.sides import Sides
@@ -76,7 +76,7 @@ class Compare:
     """
 
     sides: Sides | Halves
-    margin: float | Mapping[str, float] = 0.02
+    margin: float | Mapping[str, float] = DEFAULT_MARGIN
     alpha: float = 0.05
     adjust: str | None = "fdr_bh"
     statistic: str | Sequence[str] = "mean"
@@ -86,17 +86,14 @@ class Compare:
         wanted = Statistic.read(self.statistic)
         if not isinstance(self.statistic, str):
             object.__setattr__(self, "statistic", tuple(statistic.name for statistic in wanted))
-        for margin in self.margin.values() if isinstance(self.margin, Mapping) else [self.margin]:
-            number_between(margin, 0, 1, "a margin is a share between 0 and 1, e.g. 0.02 for 2 %")
+        check_margin(self.margin)
         number_between(self.alpha, 0, 0.5, "alpha is a chance between 0 and 0.5")
         if self.adjust != HIERARCHICAL:
             adjust_pvalues([], self.adjust)
 
     def __call__(self, answer: Answer, prepared: Prepared) -> Answer:
         """Return the answer with the frames "compare" and "compare_details"."""
-        if isinstance(self.margin, Mapping):
-            for name in self.margin:
-                prepared.schema.metric(name)
+        margins_of(self.margin, prepared)  # a name that isn't there is told before anything is fetched
         mean_only = self._mean_only(prepared)
         data = self.units(prepared, None if answer.rows is None else answer.rows.used)
         everything = self.lines(data)
@@ -134,7 +131,8 @@ class Compare:
 
     def lines(self, data: SideUnits) -> pd.DataFrame:
         """Return a line per group, metric and statistic, with its verdict; in no order."""
-        parts = [part for metric in data.prepared.metrics for part in self._metric(data, metric)]
+        margins = margins_of(self.margin, data.prepared)
+        parts = [part for metric in data.prepared.metrics for part in self._metric(data, metric, margins[metric.name])]
         lines = pd.concat(parts, ignore_index=True)
         lines["pvalue_adjusted"] = self._adjusted(data, lines)
         return self._judged(lines)
@@ -184,14 +182,8 @@ class Compare:
             return {name: max(margin, SPREAD_MARGIN) for name, margin in self.margin.items()}
         return max(self.margin, SPREAD_MARGIN)
 
-    def _margin(self, metric: Metric, schema: Schema) -> float:
-        if not isinstance(self.margin, Mapping):
-            return self.margin
-        return {schema.metric(name).name: margin for name, margin in self.margin.items()}.get(metric.name, 0.02)
-
-    def _metric(self, data: SideUnits, metric: Metric) -> list[pd.DataFrame]:
+    def _metric(self, data: SideUnits, metric: Metric, margin: float) -> list[pd.DataFrame]:
         """Compare one metric in all cells; what the whole table decides is left open."""
-        margin = self._margin(metric, data.prepared.schema)
         margins = {
             statistic: max(margin, _least_margin(statistic))
             for statistic in self.wanted
@@ -203,9 +195,14 @@ class Compare:
                 if metric.is_proportion
                 else compare_metric(data, metric, margins, self.alpha)
             )
-        return [self._numbered(data, metric, statistic, lines) for statistic, lines in zip(margins, parts, strict=True)]
+        return [
+            self._numbered(data, metric, statistic, margins[statistic], lines)
+            for statistic, lines in zip(margins, parts, strict=True)
+        ]
 
-    def _numbered(self, data: SideUnits, metric: Metric, statistic: Statistic, lines: pd.DataFrame) -> pd.DataFrame:
+    def _numbered(
+        self, data: SideUnits, metric: Metric, statistic: Statistic, margin: float, lines: pd.DataFrame
+    ) -> pd.DataFrame:
         """Say of lines what they are of, and in which order they come."""
         lines["metric"], lines["statistic"] = metric.name, statistic.name
         if "unit" not in lines:
@@ -213,7 +210,7 @@ class Compare:
             lines["__sign"] = metric.sign
         lines["__metric"] = data.prepared.metrics.index(metric)
         lines["__statistic"] = self.wanted.index(statistic)
-        lines["__margin"] = 100 * max(self._margin(metric, data.prepared.schema), _least_margin(statistic))
+        lines["__margin"] = 100 * margin
         lines["__cell"] = np.arange(len(lines))
         return lines.astype({"metric": "str", "unit": "str", "statistic": "str"})
 

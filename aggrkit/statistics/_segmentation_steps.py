@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BOUND",
+    "FEWEST",
     "Scaled",
     "critical",
     "eliminate",
@@ -38,6 +39,7 @@ __all__ = [
     "varied",
 ]
 
+FEWEST: Final = 6  # values in which a change is sought
 BOUND: Final = 3.0
 # Standard errors of rho that are taken off it before it raises the penalty. High, for a slow wave is better told from
 # steps by the models of _segmentation_memory than by a penalty that hides steps as well.
@@ -47,6 +49,7 @@ _ALIKE: Final = 1.1  # scales with no larger ratio are taken as one: a step of 0
 _REFINED: Final = 2  # as often the scale is estimated from the residuals of one staircase
 RESOLUTION: Final = 1e-14  # values that differ by less than this share of their size are the same
 _MOST_RHO: Final = 0.95
+_FARTHEST: Final = 2.0**48  # units of the noise from zero, where the last digit is a sixteenth of the noise
 _SIZES: Final = np.log([12.0, 20.0, 50.0, 100.0, 300.0, 1000.0, 3000.0])
 _ALPHAS: Final = np.log([0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.001])
 # Penalty by size and rate: what a share of change-free Gaussian series would pay for a change, with scale and memory as
@@ -71,6 +74,24 @@ class Scaled(NamedTuple):
     segmentation: Segmentation
     centre: float
     scale: float
+
+    @classmethod
+    def of(cls, y: Floats, scale: float, penalty: float, gap: int) -> Scaled:
+        """Segment the values, of which there are `FEWEST` at least.
+
+        The centre saves digits where values are far from zero. It depends on the first `FEWEST` and the scale alone, so
+        that values that come one by one are rounded like those that were there from the start: where two staircases
+        cost the same, as they often do for integers, rounding decides. First values too far out for noise of that scale
+        to be seen, such as marks of what is missing, are no centre.
+        """
+        centre = quick_median(y[:FEWEST])
+        if not abs(centre) / scale < _FARTHEST:
+            centre = 0.0
+        return cls(Segmentation((y - centre) / scale, penalty, BOUND, gap), centre, scale)
+
+    def extend(self, y: Floats) -> None:
+        """Append values."""
+        self.segmentation.extend((y - self.centre) / self.scale)
 
     def staircase(self) -> BestFit:
         """Return the best staircase, with levels in units of the values; its cost is in units of the noise."""
@@ -296,7 +317,7 @@ def segmented(y: Floats, false_alarm: float, gap: int) -> Scaled:
         scale, starts = wide, single.starts
         penalty = base * dearer(rest, starts)
     for turn in range(_REFITS + 1):
-        found = Scaled(Segmentation((y - centre) / scale, penalty, BOUND, gap), centre, scale)
+        found = Scaled.of(y, scale, penalty, gap)
         fit = found.staircase()
         if turn == _REFITS or (starts is not None and np.array_equal(fit.starts, starts)):
             break

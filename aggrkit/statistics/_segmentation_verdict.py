@@ -15,6 +15,7 @@ from aggrkit.statistics._segmentation_memory import judge
 from aggrkit.statistics._segmentation_shape import shape_factor
 from aggrkit.statistics._segmentation_steps import (
     BOUND,
+    FEWEST,
     eliminate,
     inflation,
     memory,
@@ -32,9 +33,8 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
     Status = Literal["confirmed", "suspect"]
 
-__all__ = ["FEWEST", "Changes", "Trend", "finish", "nothing", "present"]
+__all__ = ["Changes", "Trend", "finish", "nothing", "present"]
 
-FEWEST: Final = 6
 _MASS: Final = 0.95
 _TAIL: Final = 0.01
 _SURE: Final = 0.01  # share of the false alarms that are asked for, at which ranks are not asked any more
@@ -78,7 +78,9 @@ class Changes:
         `after` minus `before`, on the scale of the values, and its 95 % interval. For a suspect, the interval of the
         last points about what was expected.
     pvalue : numpy.ndarray
-        Chance that a series like this without changes shows one as clear. The search for the place is accounted for.
+        Of a confirmed change: the share p of Gaussian series without changes that show one as clear, by simulation, so
+        that the search for the place is accounted for; below 1 %, ``sqrt(p / 100)`` in place of p, see `detect`. Of a
+        suspect: by t, that the last points are as far from what was expected, times `min_segment` - 1.
     status : tuple of str
         "confirmed", or "suspect" where no more than the last few points differ.
     levels : numpy.ndarray

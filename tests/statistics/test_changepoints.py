@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
@@ -485,6 +485,7 @@ def test_many_series_are_the_same_as_one_by_one() -> None:
     st.lists(st.floats(-20, 20) | st.just(math.nan), min_size=0, max_size=20),
     st.lists(st.floats(-20, 20) | st.sampled_from([math.nan, math.inf, 1e6, -1e200]), min_size=1, max_size=40),
 )
+@example([1.0, 0.0, 0.0, -6.0, -5.0, -5.0, 3.0, 0.0, 0.0], [1.0])  # two staircases cost the same
 def test_appending_is_recomputing(first: list[float], more: list[float]) -> None:
     state = State.of([0.0, 1.0, 0.5, 0.2, 0.9, 0.4, *first])
     for value in more:
@@ -492,6 +493,28 @@ def test_appending_is_recomputing(first: list[float], more: list[float]) -> None
     assert len(state) == 6 + len(first) + len(more)
     again = State(state.values, scale=state.scale, penalty=state.penalty)
     same(state.changes(), again.changes())
+
+
+@pytest.mark.parametrize("given", [{"scale": 1.5}, {"scale": 0.1, "penalty": 7.0}])
+def test_appending_from_nothing_rounds_as_recomputing_does(given: dict[str, float]) -> None:
+    # Integers: many staircases cost the same, so that any other rounding takes another one in some of the series.
+    rng = np.random.default_rng(16)
+    for _ in range(100):
+        values = rng.integers(-3, 4, size=30) / 3
+        state = State([], **given)
+        for value in values:
+            state.append(value)
+        again = State(values, scale=state.scale, penalty=state.penalty).changes()
+        same(state.changes(), again)
+        assert state.changes().levels.tolist() == again.levels.tolist()
+
+
+@pytest.mark.parametrize("mark", [-9999.0, 1e9, 1e14, 1e20, 1e200])
+def test_marks_of_missing_values_at_the_start_hide_nothing(mark: float) -> None:
+    y = stepped(1, n=90)
+    later = detect(y).confirmed + 6
+    assert len(later) == 2
+    assert set(later.tolist()) <= set(detect(np.append(np.full(6, mark), y)).confirmed.tolist())
 
 
 def test_a_state_may_begin_with_nothing() -> None:
