@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -11,7 +13,6 @@ from aggrkit.errors import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     import duckdb
     import ibis
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         Trends,
         Variance,
     )
+    from aggrkit.panel import Panel
     from aggrkit.sources.observations import Observations
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "correlations",
     "differences",
     "distributions",
+    "explore",
     "health",
     "open",
     "proportions",
@@ -63,8 +66,68 @@ class _FrameSource:
         return frame_observations(self.frame, given)
 
 
+@dataclass(frozen=True)
+class Results(Analysis):
+    """Questions to one source, and a panel to look at it.
+
+    Parameters
+    ----------
+    opened : str, optional
+        How the source is written in code.
+    """
+
+    opened: str = "df.aggr"
+
+    def explore(self, **state: Any) -> Panel:
+        """Look at the results: a panel of charts to choose from and click into, with the answers below.
+
+        Parameters
+        ----------
+        **state
+            What is shown first, all of it optional: `result_type`, `level`, `metric`, `statistic` ("p50", "mean", ...),
+            `start` and `end` (such as "2026-03-01"), `cell` (the group that is clicked, ``{"model": "bert"}``), `tab`
+            ("statistics", "anomalies", "changes", "compare", "correlations" or "rows"), and what is compared: `by`,
+            `baseline` and `current`.
+
+        Returns
+        -------
+        aggrkit.panel.Panel
+            A widget. ``panel.result`` is the answer of the open tab, ``panel.code`` the Python that computes it,
+            ``panel.state`` what is shown: ``explore(**panel.state)`` shows it again.
+
+        Raises
+        ------
+        UnknownNameError
+            For a level, metric, statistic or column that doesn't exist.
+
+        Notes
+        -----
+        Sources of more than a million observations are shown from a random sample of 200,000 until all of them are
+        counted by group and day, in the background; each picture says whether it is exact, cached or sampled.
+
+        Examples
+        --------
+        >>> import aggrkit
+        >>> df = aggrkit.datasets.load("mlperf_training")
+        >>> panel = df.aggr.explore(metric="total_time_seconds", cell={"model": "bert"}, level="model")
+        >>> print(panel.code)
+        import aggrkit
+        <BLANKLINE>
+        result = df.aggr.stats(
+            level='model',
+            metrics=['total_time_seconds'],
+            where={'model': 'bert'},
+        )
+        >>> panel.close()
+        """
+        from aggrkit.panel import Panel
+
+        roles = ", ".join(f"{name}={value!r}" for name, value in self.given.items())
+        return Panel(self, f"{self.opened}({roles})" if roles else self.opened, **state)
+
+
 @pd.api.extensions.register_dataframe_accessor("aggr")
-class AggrAccessor(Analysis):
+class AggrAccessor(Results):
     """Questions to the observations in a DataFrame, one row each; the frame is read, never changed.
 
     Parameters
@@ -83,8 +146,8 @@ class AggrAccessor(Analysis):
     def __init__(self, frame: pd.DataFrame) -> None:
         super().__init__(_FrameSource(frame), {})
 
-    def __call__(self, **said: Any) -> Analysis:
-        return Analysis(self.source, {})(**said)
+    def __call__(self, **said: Any) -> Results:  # type: ignore[override]
+        return Results(self.source, {})(**said)
 
     __call__.__doc__ = Analysis.__call__.__doc__
 
@@ -96,7 +159,7 @@ def open(
     memory_limit: str | None = None,
     threads: int | None = None,
     **roles: Any,
-) -> Analysis:
+) -> Results:
     r"""Open observations where they are; nothing is loaded before a question, and then only the answer.
 
     Parameters
@@ -115,7 +178,7 @@ def open(
 
     Returns
     -------
-    Analysis
+    Results
         With the methods of ``df.aggr``.
 
     Raises
@@ -133,7 +196,11 @@ def open(
     """
     from aggrkit.sources.opening import open_source
 
-    return Analysis(open_source(source, table, memory_limit, threads), {})(**roles)
+    said = {"table": table, "memory_limit": memory_limit, "threads": threads}
+    options = "".join(f", {name}={value!r}" for name, value in said.items() if value is not None)
+    written = repr(str(source)) if isinstance(source, (str, Path)) else "source"
+    opened = f"aggrkit.open({written}{options})"
+    return Results(open_source(source, table, memory_limit, threads), {}, opened=opened)(**roles)
 
 
 def stats(
@@ -297,6 +364,13 @@ def health(
     return _analysis(data).health(metrics, where, time_range, alpha, margin)
 
 
+def explore(data: pd.DataFrame | Results, **state: Any) -> Panel:
+    found = _analysis(data)
+    if not isinstance(found, Results):
+        raise TypeError(f"explore a DataFrame, or what aggrkit.open(...) returns; got {quoted(data)}")
+    return found.explore(**state)
+
+
 def _analysis(data: pd.DataFrame | Analysis) -> Analysis:
     if isinstance(data, pd.DataFrame):
         return AggrAccessor(data)
@@ -307,7 +381,7 @@ def _analysis(data: pd.DataFrame | Analysis) -> Analysis:
 
 _TWINS = (
     *(stats, proportions, distributions, anomalies, compare, calibrate, correlations, trends, changes, differences),
-    *(variance, health),
+    *(variance, health, explore),
 )
 for _twin in _TWINS:
-    _twin.__doc__ = getattr(Analysis, _twin.__name__).__doc__
+    _twin.__doc__ = getattr(Results, _twin.__name__).__doc__

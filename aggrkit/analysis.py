@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
-from aggrkit.errors import SchemaError, UnknownNameError, listed, quoted
+from aggrkit.errors import SchemaError, UnknownNameError, listed, number_between, quoted
 from aggrkit.findings import (
     Anomalies,
     Calibration,
@@ -67,7 +68,7 @@ class Analysis:
     given: Mapping[str, Any]
     pipeline: Pipeline | None = None
 
-    def __call__(self, *, pipeline: Pipeline | None = None, **roles: Any) -> Analysis:
+    def __call__(self, *, pipeline: Pipeline | None = None, **roles: Any) -> Self:
         """Say what the columns mean, or with which pipeline to work.
 
         Parameters
@@ -175,7 +176,9 @@ class Analysis:
             Percentiles(percentiles) if isinstance(stage, Percentiles) else stage for stage in pipeline.aggregate
         )
         answer, prepared = self._run(replace(pipeline, aggregate=stages), level, metrics, where, time_range)
-        return Stats._made(answer, _rows_of_group(prepared))
+        better = {metric.name: metric.direction.value for metric in prepared.metrics}
+        answer = replace(answer, meta=MappingProxyType({**answer.meta, "better": better}))
+        return Stats._made(answer, _rows_of_group(prepared), _histograms_of(prepared))
 
     def proportions(
         self,
@@ -253,6 +256,41 @@ class Analysis:
         frame, meta = distributions(prepared, names, max_values)
         answer = answer.with_frame("distributions", frame, **meta)
         return Distributions._made(answer, _rows_of_group(prepared, value=True))
+
+    def head(self, n: int = 20, where: Where = None, time_range: Sequence[Any] | None = None) -> pd.DataFrame:
+        """Return the first observations that pass the filters, as the source has them.
+
+        Parameters
+        ----------
+        n : int, optional
+            At most so many.
+        where, time_range
+            As in `stats`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            With all columns of the source. The order is that of a frame; a file or database may have one of its own.
+
+        Raises
+        ------
+        EmptySelectionError
+            If no observation passes the filters.
+
+        Examples
+        --------
+        >>> import pandas as pd, aggrkit
+        >>> df = pd.DataFrame({"model": ["a", "b", "b"], "latency_ms": [3.0, 4.0, 5.0]})
+        >>> df.aggr.head(1, where={"model": "b"})["latency_ms"].tolist()
+        [4.0]
+        """
+        from aggrkit.pipeline.rows import first_rows
+        from aggrkit.pipeline.selecting import select
+
+        number_between(n, 0, float("inf"), "n is a number of rows, at least 1")
+        mapping, condition = _split(where)
+        selection = Selection(level=(), where=mapping, time_range=time_range)  # type: ignore[arg-type]
+        return first_rows(select(self.source(self.given), selection, condition), int(n))
 
     def anomalies(
         self,
@@ -899,8 +937,6 @@ class Analysis:
         >>> df.aggr.health()[["worker", "verdict"]].head(2).values.tolist()
         [['2', 'sick'], ['0', 'fine']]
         """
-        from types import MappingProxyType
-
         from aggrkit.pipeline.health import FindHealth
         from aggrkit.pipeline.runs_of_cells import worker_column
 
@@ -991,6 +1027,15 @@ def _rows_of_group(
         return rows_behind(prepared, groups, (line["column"], line["value"]) if value else None)
 
     return rows
+
+
+def _histograms_of(prepared: Prepared) -> Callable[[pd.DataFrame, str, int], pd.DataFrame]:
+    def histograms(lines: pd.DataFrame, metric: str, bins: int) -> pd.DataFrame:
+        from aggrkit.pipeline.histograms import histograms_of_lines
+
+        return histograms_of_lines(prepared, lines, metric, bins)
+
+    return histograms
 
 
 def _row_of_observation(prepared: Prepared, answer: Answer) -> Callable[[pd.Series[Any]], pd.DataFrame]:

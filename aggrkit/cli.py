@@ -1,4 +1,4 @@
-"""The command line: ``aggrkit demo`` shows on real results what the package says of them."""
+"""The command line: ``aggrkit demo`` shows what the package says of real results, ``aggrkit explore`` looks at any."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ _FAILED: Final = 1
 _USAGE: Final = 2
 _INTERRUPTED: Final = 130
 
+_SHOWN_FIRST: Final = {
+    "level": "by what results are grouped, e.g. model_hardware",
+    "metric": "which metric is shown first",
+    "statistic": "which statistic: p50, p95, mean, ...",
+}
 _NOTEBOOK: Final = "quickstart.ipynb"
 _DESCRIPTION: Final = """\
 Understand the results of the same tests on many models, devices and workers.
@@ -33,6 +38,7 @@ examples:
   aggrkit demo                        statistics, anomalies and changes of real MLPerf results
   aggrkit demo --dataset jsfw_bench   the same of web frameworks on Chrome releases
   aggrkit demo --lab                  open the quickstart notebook in JupyterLab
+  aggrkit explore results.duckdb      look at your own results in the browser
 """
 
 
@@ -55,22 +61,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return _USAGE
     try:
-        if given.lab:
-            return _open_lab(given.jupyter)
-        if given.jupyter:
-            given.parser.error(
-                f"unrecognized arguments: {' '.join(given.jupyter)} (only --lab takes arguments after --)"
-            )
-        _demo(given.dataset)
+        return int(given.run(given))
     except UnknownNameError as error:
-        given.parser.error(str(error))
+        return int(given.parser.error(str(error)))
     except AggrError as error:
         print(f"aggrkit: {error}", file=sys.stderr)
         return _FAILED
     except KeyboardInterrupt:
         print("\naggrkit: interrupted", file=sys.stderr)
         return _INTERRUPTED
-    return _DONE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,11 +93,43 @@ def _parser() -> argparse.ArgumentParser:
         "--lab", action="store_true", help=f"open the notebook {_NOTEBOOK} in JupyterLab instead; it is copied here"
     )
     demo.add_argument("jupyter", nargs="*", help="with --lab, after --: arguments for jupyter lab, e.g. -- --port 9000")
-    demo.set_defaults(parser=demo)
+    demo.set_defaults(parser=demo, run=_demo)
+    explore = commands.add_parser(
+        "explore",
+        help="look at results in the browser: choose, click, compare",
+        description="Look at results in the browser: choose, click, compare. Ends with Ctrl-C.",
+        epilog="example: aggrkit explore results.duckdb --metric latency_ms --port 9000",
+    )
+    explore.add_argument("source", help="a CSV, Parquet or DuckDB file, or a glob of files")
+    explore.add_argument("--table", help="which table of a database")
+    for name, words in _SHOWN_FIRST.items():
+        explore.add_argument(f"--{name}", help=words)
+    explore.add_argument("--port", type=int, default=8866, help="where the page is served (default: %(default)s)")
+    explore.add_argument("--no-browser", action="store_true", help="open no browser; the address is printed")
+    explore.set_defaults(parser=explore, run=_explore)
     return parser
 
 
-def _demo(name: str) -> None:
+def _explore(given: argparse.Namespace) -> int:
+    """Serve the panel of a source, once it is known that it can be shown."""
+    import aggrkit
+    from aggrkit.panel.dashboard import serve
+
+    state = {name: value for name in _SHOWN_FIRST if (value := getattr(given, name)) is not None}
+    aggrkit.open(given.source, table=given.table).explore(**state).close()
+    return serve(given.source, given.table, state, port=given.port, browser=not given.no_browser)
+
+
+def _demo(given: argparse.Namespace) -> int:
+    if given.lab:
+        return _open_lab(given.jupyter)
+    if given.jupyter:
+        given.parser.error(f"unrecognized arguments: {' '.join(given.jupyter)} (only --lab takes arguments after --)")
+    _show_demo(given.dataset)
+    return _DONE
+
+
+def _show_demo(name: str) -> None:
     """Print what the package says of a set, and what to do next."""
     from aggrkit.demo import show
 

@@ -8,7 +8,8 @@
     ├── EmptySelectionError (LookupError)    no observation is left to look at
     ├── TooFewObservationsError (ValueError) there are observations, but fewer than the question needs
     ├── StageError                           a stage of a pipeline failed; its cause is chained
-    └── SourceError                          a file or database is missing, damaged, locked or of another kind
+    ├── SourceError                          a file or database is missing, damaged, locked or of another kind
+    └── Cancelled                            the work was stopped by who had asked for it
 
 Each message says what was wrong, what there is to choose from, and what to write instead.
 """
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AggrError",
+    "Cancelled",
     "EmptySelectionError",
     "SchemaError",
     "SourceError",
@@ -53,6 +55,10 @@ class TooFewObservationsError(AggrError, ValueError):
 
 class SourceError(AggrError):
     """A file or database can't be read: missing, damaged, locked, or not of a kind that aggrkit reads."""
+
+
+class Cancelled(AggrError):  # noqa: N818, it is no error of anybody
+    """The work was stopped by who had asked for it, as it is no longer needed."""
 
 
 class UnknownNameError(AggrError, ValueError):

@@ -262,6 +262,8 @@ def comparisons_response(
 ) -> Nested:
     """Return group -> metric -> current against historical.
 
+    Statistics other than the mean have entries of their own, called ``metric:statistic``, such as "latency_ms:p99".
+
     Parameters
     ----------
     frame : pandas.DataFrame
@@ -281,18 +283,25 @@ def comparisons_response(
         )
     )
     names = [name for name in COLUMNS["compare"] if name not in ("unit", "baseline", "current")]
+    several = "statistic" in frame and "statistic" not in groups
+    statistics = _values(frame["statistic"]) if several else ["mean"] * len(frame)
     found: Nested = {}
-    for key, line in zip(group_keys(frame, groups), zip(*_columns(frame, names), strict=True), strict=True):
+    for key, statistic, line in zip(
+        group_keys(frame, groups), statistics, zip(*_columns(frame, names), strict=True), strict=True
+    ):
         told = dict(zip(names, line, strict=True))
         if told["verdict"] == "no_data":
             continue
         metric = told.pop("metric")
         old, new = plain_means.get((key, metric), (None, None))
-        found.setdefault(key, {})[metric] = {
+        improved = _is_improvement(old, new, metric_of(metric).sign)
+        if statistic != "mean":
+            improved = {"improved": True, "regressed": False}.get(told["verdict"])
+        found.setdefault(key, {})[metric if statistic == "mean" else f"{metric}:{statistic}"] = {
             "current_mean": new,
             "historical_mean": old,
             "pct_change_mean": None if old is None or new is None or old == 0 else 100.0 * (new - old) / abs(old),
-            "is_improvement": _is_improvement(old, new, metric_of(metric).sign),
+            "is_improvement": improved,
             "significance": told["verdict"] in ("regressed", "improved", "changed"),
             "n_historical": told.pop("n_baseline"),
             "runs_historical": told.pop("runs_baseline"),

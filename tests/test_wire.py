@@ -226,3 +226,22 @@ STATISTICS = ("results", "basic_statistics", "m00", "average_latency_ms")
 def test_the_schema_lets_no_broken_answer_pass(answer: dict[str, Any], path: tuple[Any, ...], value: Any) -> None:
     broken = changed(answer, *path, to=value)
     assert not jsonschema.Draft202012Validator(wire.answer_schema()).is_valid(broken)
+
+
+@pytest.mark.parametrize("statistic", ["mean", "p90", ("mean", "p90", "spread")])
+def test_lines_of_several_statistics_have_entries_of_their_own(statistic: Any) -> None:
+    rng = np.random.default_rng(6)
+    version = np.repeat(["v1", "v2"], 200)
+    latency = np.where(version == "v1", 10.0, 12.0) + rng.normal(0, 0.1, 400)
+    frame = pd.DataFrame({"model": "m", "version": version, "latency_ms": latency})
+    found = frame.aggr.compare("v1", "v2", by="version", level="model", statistic=statistic)
+    means = pd.DataFrame({"model": ["m"], "metric": "latency_ms", "historical": 10.0, "current": 12.0})
+    made = wire.comparisons_response(found, means, ["model"], frame.aggr.schema.metric)["m"]
+    wanted = ["mean"] if statistic == "mean" else list(found["statistic"])
+    assert set(made) == {"latency_ms" if name == "mean" else f"latency_ms:{name}" for name in wanted}
+    shape = wire.answer_schema()["$defs"]["comparison"]
+    for name, entry in made.items():
+        jsonschema.validate(entry, {**shape, "$defs": wire.answer_schema()["$defs"]})
+        line = found[found["statistic"] == (name.partition(":")[2] or "mean")] if statistic != "mean" else found
+        assert entry["change_pct"] == line["change_pct"].iloc[0]
+        assert entry["is_improvement"] is {"regressed": False, "improved": True}.get(entry["verdict"])

@@ -14,6 +14,7 @@ from aggrkit.charts.parts import (
     data,
     finished,
     fixed_part,
+    group_numbers,
     labels,
     looks,
     nothing,
@@ -30,9 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = ["anomalies_chart"]
 
-_MOST_POINTS: Final = 120
+_MOST_POINTS: Final = 90
 _MOST_A_LINE: Final = 10
 _FARTHEST: Final = 1e6
+# no group has these names
+_VALUE, _LOWER, _UPPER = "__value", "__lower", "__upper"
+_P, _SIZE, _VERDICT = "__p", "__size", "__verdict"
 
 
 def anomalies_chart(anomalies: pd.DataFrame, groups: Sequence[str] = ()) -> alt.LayerChart:
@@ -51,7 +55,7 @@ def anomalies_chart(anomalies: pd.DataFrame, groups: Sequence[str] = ()) -> alt.
     Returns
     -------
     altair.LayerChart
-        At most 40 lines and 120 anomalies, the numbers of the most certain one beside each line.
+        At most 40 lines and 90 anomalies, the numbers of the most certain one beside each line.
 
     Examples
     --------
@@ -65,33 +69,33 @@ def anomalies_chart(anomalies: pd.DataFrame, groups: Sequence[str] = ()) -> alt.
     title = "Anomalies against the expected range"
     require(anomalies, [*groups, "metric", "value", "lower", "upper", "severity", "score", "pvalue_adjusted"])
     lines = pd.DataFrame(anomalies).reset_index(drop=True)
-    lines["v"], lines["a"], lines["b"] = (numbers(lines, name) for name in ("value", "lower", "upper"))
-    lines["p"], lines["size"] = numbers(lines, "pvalue_adjusted").fillna(1.0), -numbers(lines, "score").abs()
-    told = lines[lines[["v", "a", "b"]].notna().all(axis=1)].sort_values(["p", "size"], kind="stable")
+    lines[_VALUE], lines[_LOWER], lines[_UPPER] = (numbers(lines, name) for name in ("value", "lower", "upper"))
+    lines[_P], lines[_SIZE] = numbers(lines, "pvalue_adjusted").fillna(1.0), -numbers(lines, "score").abs()
+    told = lines[lines[[_VALUE, _LOWER, _UPPER]].notna().all(axis=1)].sort_values([_P, _SIZE], kind="stable")
     if not len(told):
         return nothing(title, "no anomaly was found." if not len(lines) else "no anomaly has an expected range.")
-    told["verdict"] = told["severity"].astype(object).where(told["severity"].notna(), "minor").map(str)
-    keys = pd.Series(_keys(told, [*groups, "metric"]), index=told.index)
-    order = list(dict.fromkeys(keys))
+    told[_VERDICT] = told["severity"].astype(object).where(told["severity"].notna(), "minor").map(str)
+    series = group_numbers(told, [*groups, "metric"])
+    order = list(dict.fromkeys(series))
     kept = order[:MOST_LINES]
-    shown = told[keys.isin(kept) & (told.groupby(keys).cumcount() < _MOST_A_LINE)]
-    extra = shown.groupby(keys.loc[shown.index]).cumcount() > 0
+    shown = told[series.isin(kept) & (told.groupby(series).cumcount() < _MOST_A_LINE)]
+    extra = shown.groupby(series.loc[shown.index]).cumcount() > 0
     shown = pd.concat([shown[~extra], shown[extra]]).head(_MOST_POINTS)
     first = shown[~extra.reindex(shown.index)]
-    naming = dict(zip(keys.loc[first.index], labels(first, groups, metric=True), strict=True))
+    naming = dict(zip(series.loc[first.index], labels(first, groups, metric=True), strict=True))
     names = [naming[key] for key in kept]
-    triples = zip(shown["v"], shown["a"], shown["b"], strict=True)
+    triples = zip(shown[_VALUE], shown[_LOWER], shown[_UPPER], strict=True)
     said = [f"{number(v)}, expected {number(a)} to {number(b)}" for v, a, b in triples]
     values = data(
         {
-            "label": [naming[key] for key in keys.loc[shown.index]],
+            "label": [naming[key] for key in series.loc[shown.index]],
             "x": _distance(shown),
-            "verdict": shown["verdict"],
+            "verdict": shown[_VERDICT],
             "said": said,
             "first": [True if place < len(first) else None for place in range(len(said))],
         }
     )
-    found = told["verdict"].value_counts()
+    found = told[_VERDICT].value_counts()
     counted = ", ".join(f"{found[name]:,} {name}" for name in ("critical", "major", "minor", "good") if found.get(name))
     hidden = len(told) - len(shown)
     many = "1 anomaly" if len(told) == 1 else f"{len(told):,} anomalies"
@@ -105,7 +109,7 @@ def anomalies_chart(anomalies: pd.DataFrame, groups: Sequence[str] = ()) -> alt.
             f"{hidden:,} more not shown (less certain)" if hidden else "",
         ],
         description=f"{many} in {count(len(order), 'group')}: {counted}; most certain is {names[0]}, "
-        f"{number(best['v'])} where {number(best['a'])} to {number(best['b'])} was expected.",
+        f"{number(best[_VALUE])} where {number(best[_LOWER])} to {number(best[_UPPER])} was expected.",
     )
 
 
@@ -120,7 +124,7 @@ def _layers(names: Sequence[str], shown: pd.DataFrame, distance: pd.Series[float
     axis = alt.Axis(title="distance from the expected (in half ranges)", values=ticks, format="~s")
     scale = alt.Scale(type="symlog", constant=1, domain=[lowest, highest], nice=False)
     x = alt.X("x:Q", scale=scale, axis=axis)
-    colour, shape = looks(shown["verdict"])
+    colour, shape = looks(shown[_VERDICT])
     band = alt.Chart(data({"low": [-1], "high": [1]})).mark_rect(color=PALETTE["sky"], opacity=0.22)
     zero = alt.Chart(data({"x": [0]})).mark_rule(color=GREY)
     tips = [
@@ -140,12 +144,8 @@ def _layers(names: Sequence[str], shown: pd.DataFrame, distance: pd.Series[float
 
 def _distance(lines: pd.DataFrame) -> pd.Series[float]:
     """Return how far values lie from the middle of their range; a range of no width counts as next to none."""
-    half = (lines["b"] / 2 - lines["a"] / 2).abs()
-    level = np.fmax(lines["a"].abs(), lines["b"].abs())
+    half = (lines[_UPPER] / 2 - lines[_LOWER] / 2).abs()
+    level = np.fmax(lines[_LOWER].abs(), lines[_UPPER].abs())
     least = np.fmax(level * 1e-9, np.finfo(float).tiny)
-    distance = (lines["v"] - (lines["a"] / 2 + lines["b"] / 2)) / np.fmax(half, least)
+    distance = (lines[_VALUE] - (lines[_LOWER] / 2 + lines[_UPPER] / 2)) / np.fmax(half, least)
     return pd.Series(distance.clip(-_FARTHEST, _FARTHEST))
-
-
-def _keys(frame: pd.DataFrame, names: Sequence[str]) -> list[tuple[str, ...]]:
-    return list(zip(*(frame[name].astype(object).map(str) for name in names), strict=True))

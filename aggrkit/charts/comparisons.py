@@ -82,11 +82,13 @@ def compare_chart(compare: pd.DataFrame, groups: Sequence[str] = (), *, margin: 
         return nothing(title, f"no line has data on both sides to compare ({count(without, 'line')} without).")
     told = ranked(told, _ORDER)
     shown = told.head(MOST_LINES)
+    names = _names(compare, groups)
     plot = forest_of_changes(
         shown,
-        labels(shown, groups, metric=True),
+        labels(shown, names),
         tips={
             "metric": list(shown["metric"]),
+            **({"statistic": list(shown["statistic"])} if names[-1] == "statistic" else {}),
             "baseline": [amount(v, u) for v, u in zip(numbers(shown, "baseline"), shown["unit"], strict=True)],
             "current": [amount(v, u) for v, u in zip(numbers(shown, "current"), shown["unit"], strict=True)],
             **({"note": list(shown["note"])} if "note" in shown and len(shown) <= MOST_LINES // 2 else {}),
@@ -97,11 +99,9 @@ def compare_chart(compare: pd.DataFrame, groups: Sequence[str] = (), *, margin: 
     )
     decided = told["verdict"].iloc[0] in _DECIDED
     place = 0 if decided else int(told[CHANGE].abs().to_numpy().argmax())
-    every = labels(told, groups, metric=True)
+    every = labels(told, names)
     subtitle = [
-        "; ".join(
-            part for part in (fixed_part(shown, [*groups, "metric"]), f"band: within {100 * margin:g} %") if part
-        ),
+        "; ".join(part for part in (fixed_part(shown, names), f"band: within {100 * margin:g} %") if part),
         plot.cut(),
         left_out(len(told) - len(shown)),
         f"{count(without, 'line')} without data on both sides" if without else "",
@@ -150,12 +150,12 @@ def volcano_chart(compare: pd.DataFrame, *, margin: float = 0.02, alpha: float =
     if not len(tested):
         return nothing(title, f"no line could be tested ({count(without + len(told), 'line')} without a p-value).")
     shown = tested.head(_MOST_POINTS)
-    before = list(compare.columns[: compare.columns.get_loc("metric")])
+    names = _names(compare, [str(name) for name in compare.columns[: compare.columns.get_loc("metric")]])
     sure = -np.log10(np.clip(shown[_P], _SMALLEST_P, 1.0))
     lowest, highest = limits(shown[CHANGE], shown[CHANGE], shown[CHANGE], 150 * margin, share=0.95)
     values = data(
         {
-            "label": labels(shown, before, metric=True),
+            "label": labels(shown, names),
             "verdict": shown["verdict"],
             "x": shown[CHANGE],
             "y": sure,
@@ -197,6 +197,12 @@ def volcano_chart(compare: pd.DataFrame, *, margin: float = 0.02, alpha: float =
         f"an adjusted p-value below {alpha:g}.",
         height=300,
     )
+
+
+def _names(compare: pd.DataFrame, groups: Sequence[str]) -> list[str]:
+    """Return the columns that tell lines apart: groups, metric, and the statistic where there are several."""
+    several = "statistic" in compare.columns and "statistic" not in groups
+    return [*groups, "metric", *(["statistic"] if several else [])]
 
 
 def _told(compare: pd.DataFrame) -> tuple[pd.DataFrame, int]:

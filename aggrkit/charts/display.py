@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import altair as alt
 import vl_convert
 
 from aggrkit.charts.theme import GREY_TEXT, config, merged
@@ -15,14 +17,29 @@ from aggrkit.output import write_whole
 if TYPE_CHECKING:
     import os
 
-    import altair as alt
-
-__all__ = ["MIME_TYPE", "PPI", "mime_bundle", "save", "specification", "static_svg"]
+__all__ = ["MIME_TYPE", "PPI", "Shown", "mime_bundle", "save", "specification", "static_svg"]
 
 MIME_TYPE: Final = "application/vnd.vegalite.v5+json"
 PPI: Final = 144
 _SCHEMA_V5: Final = "https://vega.github.io/schema/vega-lite/v5.json"
+_EMBEDDED: Final = {"embedOptions": {"renderer": "svg", "actions": False}}
+"""As SVG, text follows the theme of the page at once, and not only when it is drawn."""
+
 _SUFFIXES: Final = (".png", ".svg", ".html", ".json")
+_PPI_OF_SCREENS: Final = 72
+
+
+class Shown(alt.LayerChart):
+    """A layered chart that shows itself at the end of a notebook's cell, as `mime_bundle` has it.
+
+    It needs no network and no renderer, and neither reads nor changes those that Altair has been set to. All else is
+    as for any other `altair.LayerChart`.
+    """
+
+    def _repr_mimebundle_(self, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        bundle = mime_bundle(self)
+        width, height = (side * _PPI_OF_SCREENS // PPI for side in struct.unpack(">II", bundle["image/png"][16:24]))
+        return bundle, {"image/png": {"width": width, "height": height}}
 
 
 def specification(chart: alt.TopLevelMixin, **look: Any) -> dict[str, Any]:
@@ -47,7 +64,7 @@ def specification(chart: alt.TopLevelMixin, **look: Any) -> dict[str, Any]:
     >>> specification(alt.Chart(alt.Data(values=[])).mark_point())["config"]["background"]
     'transparent'
     """
-    made = chart.to_dict()
+    made = chart.to_dict(context={"pre_transform": False})
     return {**made, "config": merged(config(**look), made.get("config", {}))}
 
 
@@ -74,7 +91,7 @@ def mime_bundle(chart: alt.TopLevelMixin) -> dict[str, Any]:
     >>> list(bundle), bundle["text/plain"]
     (['application/vnd.vegalite.v5+json', 'image/png', 'text/plain'], 'One point.')
     """
-    live = {**specification(chart), "$schema": _SCHEMA_V5}
+    live = {**specification(chart, text="currentColor"), "$schema": _SCHEMA_V5, "usermeta": _EMBEDDED}
     return {MIME_TYPE: live, "image/png": _png(chart), "text/plain": str(live.get("description", "A chart."))}
 
 

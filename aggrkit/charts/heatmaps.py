@@ -31,6 +31,7 @@ _MOST_ROWS: Final = 40
 _MOST_COLUMNS: Final = 20
 _MOST_CELLS: Final = 200
 _MOST_METRICS: Final = 14
+_LARGE: Final = 1e4
 _FIXED: Final = ("n", "missing", "mean", "std", "min", "max")
 _LIGHT_TEXT, _DARK_TEXT = "white", "black"
 
@@ -78,7 +79,10 @@ def percentile_heatmap(
     cells = pd.DataFrame({"row": _words(lines[rows]), "column": _words(lines[columns])}, index=lines.index)
     cells["x"], cells["n"] = numbers(lines, statistic), numbers(lines, "n")
     cells["unit"] = lines["unit"].astype(object).where(lines["unit"].notna(), "")
-    cells = cells[cells["x"].notna()].drop_duplicates(["row", "column"])
+    cells = cells[cells["x"].notna()].sort_values("n", ascending=False, kind="stable")
+    several = len(cells)
+    cells = cells.drop_duplicates(["row", "column"])
+    several -= len(cells)
     if not len(cells):
         return nothing(title, f"no {rows} has this value on any {columns}.")
     shown = _fullest(cells)
@@ -97,8 +101,9 @@ def percentile_heatmap(
             "dark": share < 0.55,
         }
     )
+    form = ".3~s" if shown["x"].abs().max() >= _LARGE else ",.4~g"
     scale = alt.Scale(scheme="viridis", type="log") if log else alt.Scale(scheme="viridis", zero=False)
-    legend = alt.Legend(title=with_unit(statistic, unit) + (", log" if log else ""), gradientLength=140, format=".3~s")
+    legend = alt.Legend(title=with_unit(statistic, unit) + (", log" if log else ""), gradientLength=140, format=form)
     tips = [
         alt.Tooltip("row:N", title=rows),
         alt.Tooltip("column:N", title=columns),
@@ -118,7 +123,10 @@ def percentile_heatmap(
         layers,
         values=values,
         title=title,
-        subtitle=[f"{count(hidden, 'more cell')} not shown (rows and columns with the fewest)" if hidden else ""],
+        subtitle=[
+            f"{count(hidden, 'more cell')} not shown (rows and columns with the fewest)" if hidden else "",
+            f"of each cell the group with most values; {count(several, 'other group')} not shown" if several else "",
+        ],
         description=f"{statistic} of {metric} in {count(len(cells), 'cell')} of {rows} and {columns}: "
         f"from {ends[0]} to {ends[1]}.",
         width=alt.Step(46),

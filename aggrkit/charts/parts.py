@@ -10,6 +10,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from aggrkit.charts.display import Shown
 from aggrkit.charts.theme import GREY_TEXT, LOOKS, PLOT_WIDTH, ROW_HEIGHT
 from aggrkit.errors import SchemaError, UnknownNameError, listed
 
@@ -24,9 +25,11 @@ __all__ = [
     "data",
     "finished",
     "fixed_part",
+    "group_numbers",
     "labels",
     "left_out",
     "looks",
+    "milliseconds",
     "nothing",
     "number",
     "numbers",
@@ -80,7 +83,7 @@ def numbers(frame: pd.DataFrame, name: str) -> pd.Series[float]:
 
 
 def clean(value: Any) -> Any:
-    """Return a value that JSON can hold; numbers have six digits, times are milliseconds since 1970, UTC."""
+    """Return a value that JSON can hold: whole numbers as they are, others with six digits."""
     if value is None or value is pd.NaT or value is pd.NA:
         return None
     if isinstance(value, (bool, np.bool_)):
@@ -88,7 +91,8 @@ def clean(value: Any) -> Any:
     if isinstance(value, (float, np.floating)):
         if not math.isfinite(value):
             return None
-        rounded = float(f"{value:.{_DIGITS}g}")
+        exact = float(value)
+        rounded = exact if exact.is_integer() else float(f"{exact:.{_DIGITS}g}")
         return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
     if isinstance(value, (int, np.integer)):
         return int(value) if abs(int(value)) < 2**53 else float(value)
@@ -103,6 +107,21 @@ def data(columns: dict[str, Iterable[Any]]) -> alt.InlineData:
         for line in zip(*lists, strict=True)
     ]
     return alt.InlineData(values=records)
+
+
+def milliseconds(column: pd.Series[Any]) -> pd.Series[float]:
+    """Return times as milliseconds since 1970; those without a zone are UTC.
+
+    Raises
+    ------
+    SchemaError
+        If they can't be read.
+    """
+    try:
+        times = pd.to_datetime(column, utc=True)
+    except (TypeError, ValueError) as error:
+        raise SchemaError(f"the times of this chart can't be read: {error}") from error
+    return ((times - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(milliseconds=1)).round()
 
 
 def labels(frame: pd.DataFrame, groups: Sequence[str], *, metric: bool = False) -> list[str]:
@@ -133,6 +152,13 @@ def labels(frame: pd.DataFrame, groups: Sequence[str], *, metric: bool = False) 
         seen[name] += 1
         unique.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
     return unique
+
+
+def group_numbers(frame: pd.DataFrame, names: Sequence[str]) -> pd.Series[int]:
+    """Return which lines are alike in some columns: the number of the group of each, as they come."""
+    told = zip(*(frame[name].astype(object).map(str) for name in names), strict=True) if names else [()] * len(frame)
+    seen: dict[tuple[str, ...], int] = {}
+    return pd.Series([seen.setdefault(key, len(seen)) for key in told], index=frame.index, dtype="int64")
 
 
 def fixed_part(frame: pd.DataFrame, groups: Sequence[str]) -> str:
@@ -197,7 +223,9 @@ def looks(present: Iterable[str]) -> tuple[alt.Color, alt.Shape]:
     """Return colour and shape for the column "verdict", with a legend of those that are present."""
     found = set(present)
     domain = [name for name in LOOKS if name in found]
-    legend = alt.Legend(title=None, orient="top", symbolSize=90, labelExpr="replace(datum.label, '_', ' ')")
+    legend = alt.Legend(
+        title=None, orient="top", symbolSize=90, symbolOpacity=1, labelExpr="replace(datum.label, '_', ' ')"
+    )
     colours = alt.Scale(domain=domain, range=[LOOKS[name][0] for name in domain])
     shapes = alt.Scale(domain=domain, range=[LOOKS[name][1] for name in domain])
     return (
@@ -230,12 +258,11 @@ def finished(
     height: int | alt.Step | None = None,
 ) -> alt.LayerChart:
     """Return the layers as one chart, with its title, size and alternative text."""
-    chart: Any = alt.layer(*layers) if values is None else alt.layer(*layers, data=values)
+    chart = Shown(layer=list(layers)) if values is None else Shown(layer=list(layers), data=values)
     lines = [line for line in subtitle if line]
     head = alt.TitleParams(text=title, subtitle=lines) if lines else alt.TitleParams(text=title)
     tall = alt.Step(ROW_HEIGHT) if height is None else height
-    made: alt.LayerChart = chart.properties(title=head, description=description, width=width, height=tall)
-    return made
+    return chart.properties(title=head, description=description, width=width, height=tall)
 
 
 def nothing(title: str, words: str) -> alt.LayerChart:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["rates_chart"]
 
+_SHARE, _LOW, _HIGH = "__share", "__low", "__high"  # no group has these names
+
 
 def rates_chart(proportions: pd.DataFrame, groups: Sequence[str], metric: str) -> alt.LayerChart:
     """Return pass rates with their intervals, those that are surely bad first.
@@ -57,21 +59,21 @@ def rates_chart(proportions: pd.DataFrame, groups: Sequence[str], metric: str) -
     title = f"Rates of {metric}"
     require(proportions, [*groups, "metric", "n", "successes", "failures", "rate", "ci_lower", "ci_upper"])
     lines = of_metric(proportions, metric).reset_index(drop=True)
-    for name, source in (("share", "rate"), ("low", "ci_lower"), ("high", "ci_upper")):
+    for name, source in ((_SHARE, "rate"), (_LOW, "ci_lower"), (_HIGH, "ci_upper")):
         lines[name] = 100 * numbers(lines, source)
-    told = lines[lines["share"].notna()].sort_values(["high", "share"], kind="stable")
+    told = lines[lines[_SHARE].notna()].sort_values([_HIGH, _SHARE], kind="stable")
     if not len(told):
         return nothing(title, "no observation passed or failed.")
     shown = told.head(MOST_LINES)
     names = labels(shown, groups)
     failing = shown["failures"] > 0
-    lowest = float(np.nanmin(np.fmin(shown["low"], shown["share"])))
+    lowest = float(np.nanmin(np.fmin(shown[_LOW], shown[_SHARE])))
     start = 0.0 if lowest < 40 else 10 * np.floor(lowest / 10)
     plot = Forest(
         names=names,
-        x=shown["share"],
-        low=shown["low"],
-        high=shown["high"],
+        x=shown[_SHARE],
+        low=shown[_LOW],
+        high=shown[_HIGH],
         verdicts=["some failed" if some else "none failed" for some in failing],
         said=[_said(line) for _, line in shown.iterrows()],
         tips={"passed": list(shown["successes"]), "failed": list(shown["failures"])},
@@ -91,4 +93,4 @@ def rates_chart(proportions: pd.DataFrame, groups: Sequence[str], metric: str) -
 
 
 def _said(line: pd.Series[float]) -> str:
-    return f"{line['share']:.3g} % of {int(line['n']):,} ({line['low']:.3g} to {line['high']:.3g} %)"
+    return f"{line[_SHARE]:.3g} % of {int(line['n']):,} ({line[_LOW]:.3g} to {line[_HIGH]:.3g} %)"

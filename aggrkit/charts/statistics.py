@@ -1,4 +1,4 @@
-"""Levels and spreads of groups: ranges, a heatmap of a percentile, and histograms."""
+"""Levels and spreads of groups: the middle, percentiles, and the whole range."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["statistics_chart"]
 
 _FAR: Final = 3.0
+_X: Final = "__x"  # no group has this name
 
 
 def statistics_chart(
@@ -72,17 +73,17 @@ def statistics_chart(
     require(stats, [*groups, "metric", "unit", "n", "mean"])
     lines = of_metric(stats, metric).reset_index(drop=True)
     middle = "p50" if "p50" in lines and numbers(lines, "p50").notna().any() else "mean"
-    lines["x"] = numbers(lines, middle)
-    told = lines[lines["x"].notna()].sort_values("x", ascending=direction != "higher", kind="stable")
+    lines[_X] = numbers(lines, middle)
+    told = lines[lines[_X].notna()].sort_values(_X, ascending=direction != "higher", kind="stable")
     if not len(told):
         return nothing(title, "no group has a value.")
     shown = told.head(MOST_LINES)
     names, unit = labels(shown, groups), _unit(shown)
     bands = _bands(shown, middle)
-    ends = np.concatenate([shown["x"], *(numbers(shown, name) for pair in bands for name in pair)])
+    ends = np.concatenate([shown[_X], *(numbers(shown, name) for pair in bands for name in pair)])
     log = spans_decades(ends)
-    columns: dict[str, Any] = {"label": names, "x": shown["x"], "n": shown["n"]}
-    said = [f"{amount(x, unit)}, n = {int(n):,}" for x, n in zip(shown["x"], shown["n"], strict=True)]
+    columns: dict[str, Any] = {"label": names, "x": shown[_X], "n": shown["n"]}
+    said = [f"{amount(x, unit)}, n = {int(n):,}" for x, n in zip(shown[_X], shown["n"], strict=True)]
     columns |= {name: numbers(shown, name) for pair in bands for name in pair if name != middle} | {"said": said}
     scale = alt.Scale(type="log", nice=True) if log else alt.Scale(zero=False, nice=True)
     most = None if log else _cut(shown, bands)
@@ -90,7 +91,7 @@ def statistics_chart(
         scale = alt.Scale(domain=[min(0.0, float(np.nanmin(ends))), most], clamp=True, nice=False)
         columns["over"] = np.where(numbers(shown, "max") > most, most, np.nan)
     axis_title = with_unit(metric, unit) + (", log scale" if log else "")
-    first, last = told["x"].idxmin(), told["x"].idxmax()
+    first, last = told[_X].idxmin(), told[_X].idxmax()
     every = dict(zip(told.index, labels(told, groups), strict=True))
     return finished(
         _range_layers(names, bands, middle, alt.Axis(title=axis_title, tickCount=6), scale, most is not None),
@@ -102,8 +103,8 @@ def statistics_chart(
             "arrows: the range goes on beyond the frame" if most is not None else "",
             left_out(len(told) - len(shown), "the last ones"),
         ],
-        description=f"{metric} of {count(len(told), 'line')}: {middle} from {amount(told.at[first, 'x'], unit)} "
-        f"({every[first]}) to {amount(told.at[last, 'x'], unit)} ({every[last]}).",
+        description=f"{metric} of {count(len(told), 'line')}: {middle} from {amount(told.at[first, _X], unit)} "
+        f"({every[first]}) to {amount(told.at[last, _X], unit)} ({every[last]}).",
     )
 
 
@@ -165,7 +166,7 @@ def _explained(bands: Sequence[tuple[str, str]], middle: str) -> str:
 def _cut(shown: pd.DataFrame, bands: Sequence[tuple[str, str]]) -> float | None:
     """Return where to end the axis so that a few far maxima don't squeeze all else; None to show all."""
     usual = [numbers(shown, name) for pair in bands for name in pair if name != "max"]
-    highest = float(np.nanmax(np.concatenate([shown["x"], *usual])))
+    highest = float(np.nanmax(np.concatenate([shown[_X], *usual])))
     farthest = float(np.nanmax(np.concatenate([numbers(shown, "max"), [highest]])))
     return 1.2 * highest if highest > 0 and farthest > _FAR * highest else None
 

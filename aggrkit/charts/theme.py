@@ -47,6 +47,16 @@ LOOKS: Final[dict[str, tuple[str, str]]] = {
     "major": (PALETTE["orange"], "diamond"),
     "minor": (PALETTE["sky"], "square"),
     "good": (PALETTE["green"], _ARROW_UP),
+    # workers
+    "sick": (PALETTE["vermillion"], _ARROW_DOWN),
+    "suspect": (PALETTE["orange"], "diamond"),
+    "fine": (PALETTE["blue"], "circle"),
+    "surely off": (PALETTE["vermillion"], "diamond"),
+    "within the noise": (PALETTE["blue"], "circle"),
+    # false alarms
+    "more than stated": (PALETTE["vermillion"], _ARROW_UP),
+    "as stated": (PALETTE["blue"], "circle"),
+    "less than stated": (PALETTE["sky"], _ARROW_DOWN),
     # pass rates
     "some failed": (PALETTE["vermillion"], _ARROW_DOWN),
     "none failed": (PALETTE["blue"], "circle"),

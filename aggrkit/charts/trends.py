@@ -1,27 +1,43 @@
-"""Metrics over time: a trend of one series, and the slopes of many."""
+"""A metric over time: one series, and what was found in it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
-from aggrkit.charts.parts import amount, count, data, finished, looks, nothing, number, numbers, require, with_unit
+from aggrkit.charts.parts import (
+    amount,
+    count,
+    data,
+    finished,
+    looks,
+    milliseconds,
+    nothing,
+    number,
+    numbers,
+    require,
+    with_unit,
+)
 from aggrkit.charts.theme import GREY, GREY_TEXT, PALETTE
-from aggrkit.errors import SchemaError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["trend_chart"]
 
 _MOST_POINTS: Final = 240
-_MOST_BAND: Final = 60
+_MOST_BAND: Final = 90
 _MOST_ANOMALIES: Final = 60
 _MOST_CHANGES: Final = 20
 _FEWEST_FOR_BAND: Final = 8
+_MOST_STEPS: Final = 80
+_WIDTH: Final = 560
+_LETTER: Final = 6.0
+_ROWS: Final = (6, 18, 30)
+_ROOM: Final = 36
 _DAY: Final = 86_400_000.0
 
 
@@ -32,10 +48,12 @@ def trend_chart(
     unit: str = "",
     anomalies: pd.DataFrame | None = None,
     changes: pd.DataFrame | None = None,
+    levels: pd.DataFrame | None = None,
     slope_per_day: float | None = None,
+    band: pd.DataFrame | None = None,
     subtitle: str = "",
 ) -> alt.LayerChart:
-    """Return a metric over time: points, rolling median and band, and what was found in it.
+    """Return a metric over time: points, rolling median and band or levels, and what was found in it.
 
     Parameters
     ----------
@@ -46,9 +64,15 @@ def trend_chart(
     anomalies : pandas.DataFrame or None, optional
         `time` (or `timestamp`) and `value`, and `severity` where it is known: drawn by colour and shape.
     changes : pandas.DataFrame or None, optional
-        `time` (or `timestamp`), and `change_pct` where it is known: drawn as rules.
+        `time` (or `timestamp`), and `change_pct` where it is known: drawn as rules, with their percent where there is
+        room for it.
+    levels : pandas.DataFrame or None, optional
+        `time` (or `timestamp`) and `value`: the level of each segment, drawn in place of the rolling median.
     slope_per_day : float or None, optional
         Theil and Sen's slope; its line goes through the medians of time and value.
+    band : pandas.DataFrame or None, optional
+        `time`, `p05`, `p50` and `p95`, a row for each bin of time, where they are known of more values than `units`
+        has; by default they are those of rolling windows over `units`.
     subtitle : str, optional
         Which series it is.
 
@@ -73,11 +97,15 @@ def trend_chart(
     shown = _telling(series, _MOST_POINTS)
     flagged = _found(anomalies, "severity", _MOST_ANOMALIES)
     broken = _found(changes, "change_pct", _MOST_CHANGES)
-    layers = [*_band(series, y_axis), _points(shown, y_axis, metric)]
+    steps = series.head(0) if levels is None else _series(levels)
+    own = series.head(0) if len(steps) else _rolling(series) if band is None else _binned(band)
+    room = _ROOM if len(broken) else 0
+    layers = [*_band(own, y_axis), *_steps(steps, y_axis), _points(shown, y_axis, metric, room)]
     if slope_per_day is not None and np.isfinite(slope_per_day):
         layers.append(_line(series, float(slope_per_day), y_axis))
     if len(broken):
-        layers += _rules(broken)
+        every = pd.concat([series["t"], broken["t"], flagged["t"]])
+        layers += _rules(broken, float(every.min()), float(every.max()))
     if len(flagged):
         layers.append(_diamonds(flagged, y_axis))
     first, last = (pd.Timestamp(int(value), unit="ms").strftime("%Y-%m-%d") for value in series["t"].iloc[[0, -1]])
@@ -86,7 +114,8 @@ def trend_chart(
         count(len(broken), "change point") if len(broken) else "",
         f"slope {amount(slope_per_day, unit)} per day" if slope_per_day is not None else "",
     ]
-    parts = ["line: rolling median, band: p05 to p95"] if len(series) >= _FEWEST_FOR_BAND else []
+    parts = [f"line: {'rolling ' if band is None else ''}median, band: p05 to p95"] if len(own) else []
+    parts += ["line: level"] if len(steps) else []
     parts += ["dashed: Theil-Sen slope"] if slope_per_day is not None else []
     parts += ["rules: change points"] if len(broken) else []
     return finished(
@@ -101,7 +130,7 @@ def trend_chart(
         ],
         description=f"{metric} from {first} to {last}: {count(len(series), 'value')}, median "
         f"{amount(series['v'].median(), unit)}" + "".join(f", {part}" for part in found if part) + ".",
-        width=560,
+        width=_WIDTH,
         height=260,
     )
 
@@ -110,16 +139,8 @@ def _series(frame: pd.DataFrame) -> pd.DataFrame:
     """Return time in milliseconds and value, sorted, without what is missing."""
     name = "time" if "time" in frame.columns else "timestamp"
     require(frame, [name, "value"])
-    made = pd.DataFrame({"t": _milliseconds(frame[name]), "v": numbers(frame, "value")})
+    made = pd.DataFrame({"t": milliseconds(frame[name]), "v": numbers(frame, "value")})
     return made.dropna().sort_values("t", kind="stable").reset_index(drop=True)
-
-
-def _milliseconds(column: pd.Series[Any]) -> pd.Series[float]:
-    try:
-        times = pd.to_datetime(column, utc=True)
-    except (TypeError, ValueError) as error:
-        raise SchemaError(f"the times of this chart can't be read: {error}") from error
-    return ((times - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(milliseconds=1)).round()
 
 
 def _telling(series: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -137,7 +158,7 @@ def _found(frame: pd.DataFrame | None, extra: str, most: int) -> pd.DataFrame:
         return pd.DataFrame({"t": []})
     name = "time" if "time" in frame.columns else "timestamp"
     require(frame, [name])
-    made = pd.DataFrame({"t": _milliseconds(frame[name]), "v": numbers(frame, "value")})
+    made = pd.DataFrame({"t": milliseconds(frame[name]), "v": numbers(frame, "value")})
     made[extra] = frame[extra] if extra in frame.columns else None
     return made[made["t"].notna()].head(most)
 
@@ -151,30 +172,45 @@ def _y(field: str, axis: alt.Axis) -> alt.Y:
     return alt.Y(f"{field}:Q", scale=alt.Scale(zero=False), axis=axis)
 
 
-def _points(shown: pd.DataFrame, axis: alt.Axis, metric: str) -> alt.Chart:
+def _points(shown: pd.DataFrame, axis: alt.Axis, metric: str, room: int) -> alt.Chart:
+    """Return the points, and `room` in pixels above them for the labels of change points."""
     tips = [alt.Tooltip("t:T", title="time", format="%Y-%m-%d %H:%M"), alt.Tooltip("v:Q", title=metric, format=",.5~g")]
     points = alt.Chart(data({"t": shown["t"], "v": shown["v"]})).mark_point(
         filled=True, size=18, color=GREY, opacity=0.7
     )
-    drawn: alt.Chart = points.encode(x=_x(), y=_y("v", axis), tooltip=tips)
+    y = alt.Y("v:Q", scale=alt.Scale(zero=False, padding=room), axis=axis) if room else _y("v", axis)
+    drawn: alt.Chart = points.encode(x=_x(), y=y, tooltip=tips)
     return drawn
 
 
-def _band(series: pd.DataFrame, axis: alt.Axis) -> list[alt.Chart]:
-    """Return the rolling median and the band of p05 to p95 around it."""
+def _rolling(series: pd.DataFrame) -> pd.DataFrame:
+    """Return the rolling median, and p05 and p95 around it."""
     if len(series) < _FEWEST_FOR_BAND:
-        return []
+        return series.head(0)
     window = max(7, len(series) // 15) | 1
     rolling = series["v"].rolling(window, center=True, min_periods=4)
     bands = pd.DataFrame(
         {"t": series["t"], "m": rolling.median(), "a": rolling.quantile(0.05), "b": rolling.quantile(0.95)}
     )
-    bands = bands.dropna().drop_duplicates("t", keep="last")
+    return bands.dropna().drop_duplicates("t", keep="last")
+
+
+def _binned(band: pd.DataFrame) -> pd.DataFrame:
+    """Return bins of time under the names of the rolling band."""
+    require(band, ["time", "p05", "p50", "p95"])
+    made = {short: numbers(band, name) for short, name in (("m", "p50"), ("a", "p05"), ("b", "p95"))}
+    return pd.DataFrame({"t": milliseconds(band["time"]), **made}).dropna().reset_index(drop=True)
+
+
+def _band(bands: pd.DataFrame, axis: alt.Axis) -> list[alt.Chart]:
+    """Return the line of the medians and the band around it."""
+    if not len(bands):
+        return []
     chosen = np.unique(np.linspace(0, len(bands) - 1, min(len(bands), _MOST_BAND)).round().astype(int))
     bands = bands.iloc[chosen]
     base = alt.Chart(data({name: bands[name] for name in bands.columns}))
     area = base.mark_area(color=PALETTE["sky"], opacity=0.25)
-    line = base.mark_line(color=PALETTE["blue"], strokeWidth=2)
+    line = base.mark_line(color=PALETTE["blue"], strokeWidth=2, point=len(bands) == 1)
     return [area.encode(x=_x(), y=_y("a", axis), y2="b"), line.encode(x=_x(), y=_y("m", axis))]
 
 
@@ -188,15 +224,61 @@ def _line(series: pd.DataFrame, slope: float, axis: alt.Axis) -> alt.Chart:
     return drawn
 
 
-def _rules(changes: pd.DataFrame) -> list[alt.Chart]:
+def _steps(levels: pd.DataFrame, axis: alt.Axis) -> list[alt.Chart]:
+    """Return the level of each segment as steps, or as a line where it moves all the time."""
+    if not len(levels):
+        return []
+    turns = levels["v"].ne(levels["v"].shift())
+    turns.iloc[-1] = True
+    steady = int(turns.sum()) <= _MOST_STEPS
+    chosen = np.flatnonzero(turns) if steady else np.linspace(0, len(levels) - 1, _MOST_STEPS).round().astype(int)
+    line = alt.Chart(data({name: levels[name].iloc[chosen] for name in ("t", "v")})).mark_line(
+        color=PALETTE["blue"], strokeWidth=2.5, interpolate="step-after" if steady else "linear"
+    )
+    return [line.encode(x=_x(), y=_y("v", axis))]
+
+
+def _rules(changes: pd.DataFrame, first: float, last: float) -> list[alt.Chart]:
     """Return a rule at each change point, with its size in percent above."""
     sizes = numbers(changes, "change_pct")
     said = ["" if np.isnan(size) else f"{size:+.3g} %" for size in sizes]
-    base = alt.Chart(data({"t": changes["t"], "said": said}))
-    rule = base.mark_rule(color=PALETTE["vermillion"], strokeWidth=1.5, strokeDash=[3, 2])
+    rule = alt.Chart(data({"t": changes["t"], "said": said}))
+    rule = rule.mark_rule(color=PALETTE["vermillion"], strokeWidth=1.5, strokeDash=[3, 2])
     tips = [alt.Tooltip("t:T", title="change point", format="%Y-%m-%d %H:%M"), alt.Tooltip("said:N", title="change")]
-    text = base.mark_text(color=GREY_TEXT, align="left", dx=3, fontSize=10)
-    return [rule.encode(x=_x(), tooltip=tips), text.encode(x=_x(), y=alt.value(4), text="said:N")]
+    layers = [rule.encode(x=_x(), tooltip=tips)]
+    placed = _placed(said, (changes["t"] - first) / ((last - first) or 1.0) * _WIDTH)
+    for row in dict.fromkeys(placed.values()):
+        mine = [place for place, found in placed.items() if found == row]
+        text = alt.Chart(data({"t": changes["t"].iloc[mine], "said": [said[place] for place in mine]}))
+        text = text.mark_text(color=GREY_TEXT, align="left" if row.after else "right", dx=row.shift, fontSize=10)
+        layers.append(text.encode(x=_x(), y=alt.value(row.y), text="said:N"))
+    return layers
+
+
+class _Row(NamedTuple):
+    """Where a label is: how far down, and on which side of its rule."""
+
+    y: int
+    after: bool
+
+    @property
+    def shift(self) -> int:
+        return 3 if self.after else -3
+
+
+def _placed(said: Sequence[str], x: Iterable[float]) -> dict[int, _Row]:
+    """Return where labels go: each into the first row in which it touches no other; those without room aren't there."""
+    free = dict.fromkeys(_ROWS, -np.inf)
+    found = {}
+    for place, start in sorted(enumerate(x), key=lambda label: label[1]):
+        width = _LETTER * len(said[place])
+        after = start + width <= _WIDTH
+        left = start if after else start - width
+        row = next((row for row, end in free.items() if left > end), None)
+        if width and row is not None:
+            found[place] = _Row(row, after)
+            free[row] = left + width
+    return found
 
 
 def _diamonds(anomalies: pd.DataFrame, axis: alt.Axis) -> alt.Chart:

@@ -47,20 +47,19 @@ def pictures(analysis: Analysis, column: str, alpha: float, comparison: Comparis
     outcomes = [metric.name for metric in analysis.schema.metrics if metric.is_proportion]
     for name in dict.fromkeys(stats["metric"]):
         if name not in outcomes:
-            found[str(name)] = charts.statistics_chart(stats, [column], str(name))
+            found[str(name)] = stats.chart(metric=name)
     if outcomes:
         rates = analysis.proportions(level=[column])
         for name in outcomes:
-            found[f"{name}_rate"] = charts.rates_chart(rates, [column], name)
+            found[f"{name}_rate"] = rates.chart(metric=name)
     further: dict[str, Callable[[], Any]] = {
-        "anomalies": lambda: charts.anomalies_chart(analysis.anomalies(level=[column]), [column]),
-        "differences": lambda: charts.differences_chart(analysis.differences(alpha=alpha)),
+        "anomalies": lambda: analysis.anomalies(level=[column]).chart(),
+        "differences": lambda: analysis.differences(alpha=alpha).chart(),
     }
     if analysis.schema.role(Role.TIMESTAMP) is not None:
-        further["trends"] = lambda: charts.slopes_chart(analysis.trends(level=[column], alpha=alpha), [column])
+        further["trends"] = lambda: analysis.trends(level=[column], alpha=alpha).chart()
     if comparison is not None and len(comparison):
-        groups = [name for name in ("model", "hardware") if name in comparison.columns]
-        further["comparison"] = lambda: charts.compare_chart(comparison, groups)
+        further["comparison"] = comparison.chart
     for name, make in further.items():
         try:
             found[name] = make()

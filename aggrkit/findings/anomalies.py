@@ -11,7 +11,10 @@ __all__ = ["Anomalies"]
 
 
 class Anomalies(Finding):
-    """Observations that don't belong to their cell, a row each."""
+    """Observations that don't belong to their cell, a row each.
+
+    Charts: "anomalies".
+    """
 
     _name = "anomalies"
 

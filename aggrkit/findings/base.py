@@ -13,6 +13,8 @@ from aggrkit.findings.words import console_width, plain_text, short_number
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import altair as alt
+
     from aggrkit.model.answer import Answer, RowsReport
 
 __all__ = ["Finding"]
@@ -42,10 +44,15 @@ class Finding(pd.DataFrame):
         return type(self)
 
     @classmethod
-    def _made(cls, answer: Answer, origin: Callable[[pd.Series[Any]], pd.DataFrame]) -> Self:
+    def _made(
+        cls,
+        answer: Answer,
+        origin: Callable[[pd.Series[Any]], pd.DataFrame],
+        histograms: Callable[[pd.DataFrame, str, int], pd.DataFrame] | None = None,
+    ) -> Self:
         finding = cls(answer.frames[cls._name])
         object.__setattr__(finding, "_answer", answer)
-        object.__setattr__(finding, "_origin", _Origin(origin))
+        object.__setattr__(finding, "_origin", _Origin(origin, histograms))
         return finding
 
     @property
@@ -86,9 +93,62 @@ class Finding(pd.DataFrame):
             If there is no such line.
         """
         label = self._label_of(i)
+        return self._source().rows(pd.DataFrame(self).iloc[i].rename(label))
+
+    def chart(self, kind: str | None = None, **options: Any) -> alt.LayerChart:
+        """Return a chart of the lines, which shows itself in a notebook.
+
+        Parameters
+        ----------
+        kind : str, optional
+            Which kind of chart, see `chart_kinds`; the first one by default.
+        **options
+            What the chart needs to know, where it needs to: `metric` for a chart of one metric (by default the first
+            one with values), `column`, `statistic`, `method`, `i`, ...
+
+        Returns
+        -------
+        altair.LayerChart
+            It holds aggregated numbers only, and says so where there is nothing to show. `aggrkit.charts.save` writes
+            it to a file.
+
+        Raises
+        ------
+        UnknownNameError
+            For a kind, metric or column that doesn't exist; the error lists those that do.
+        TypeError
+            For an option that this kind of chart doesn't have.
+
+        Examples
+        --------
+        >>> import pandas as pd, aggrkit
+        >>> df = pd.DataFrame({"model": list("aab"), "latency_ms": [1.0, 3.0, 5.0]})
+        >>> df.aggr.stats(level="model").chart().description
+        'latency_ms of 2 lines: p50 from 2 ms (a) to 5 ms (b).'
+        """
+        from aggrkit.findings.pictures import drawn
+
+        self._require()
+        return drawn(self, kind, options)
+
+    @classmethod
+    def chart_kinds(cls) -> tuple[str, ...]:
+        """Return the kinds of chart that there are, the default first.
+
+        Examples
+        --------
+        >>> from aggrkit.findings import Stats
+        >>> Stats.chart_kinds()
+        ('levels', 'heatmap', 'distribution')
+        """
+        from aggrkit.findings.pictures import KINDS
+
+        return tuple(KINDS[cls._name])
+
+    def _source(self) -> _Origin:
         if self._origin is None:
             raise AggrError("the observations behind this frame are not at hand; ask the source again")
-        return self._origin(pd.DataFrame(self).iloc[i].rename(label))
+        return self._origin
 
     def _label_of(self, i: int) -> Any:
         """Return the label that the line at a position had when it was made, or None."""
@@ -169,19 +229,33 @@ class Finding(pd.DataFrame):
 class _Origin:
     """The way back to the observations; it stays behind when a frame is pickled."""
 
-    def __init__(self, function: Callable[[pd.Series[Any]], pd.DataFrame] | None) -> None:
-        self._function = function
+    def __init__(
+        self,
+        rows: Callable[[pd.Series[Any]], pd.DataFrame] | None = None,
+        histograms: Callable[[pd.DataFrame, str, int], pd.DataFrame] | None = None,
+    ) -> None:
+        self._rows = rows
+        self._histograms = histograms
 
-    def __call__(self, line: pd.Series[Any]) -> pd.DataFrame:
-        if self._function is None:
-            raise AggrError("the observations behind this frame stayed where it was made; ask the source again")
-        return self._function(line)
+    def rows(self, line: pd.Series[Any]) -> pd.DataFrame:
+        """Return the observations of a line."""
+        return _there(self._rows)(line)
 
-    def __reduce__(self) -> tuple[type[_Origin], tuple[None]]:
-        return _Origin, (None,)
+    def histograms(self, lines: pd.DataFrame, metric: str, bins: int) -> pd.DataFrame:
+        """Return the histograms of the groups of some lines."""
+        return _there(self._histograms)(lines, metric, bins)
+
+    def __reduce__(self) -> tuple[type[_Origin], tuple[()]]:
+        return _Origin, ()
 
     def __deepcopy__(self, memo: object) -> _Origin:
         return self
+
+
+def _there(function: Callable[..., pd.DataFrame] | None) -> Callable[..., pd.DataFrame]:
+    if function is None:
+        raise AggrError("the observations behind this frame stayed where it was made; ask the source again")
+    return function
 
 
 def _contents(frame: pd.DataFrame) -> list[tuple[Any, ...]]:

@@ -14,7 +14,10 @@ __all__ = ["Calibration"]
 
 
 class Calibration(Finding):
-    """How often a comparison finds a change where none is, a row per kind of alarm."""
+    """How often a comparison finds a change where none is, a row per kind of alarm.
+
+    Charts: "rates".
+    """
 
     _name = "calibration"
 

@@ -19,7 +19,10 @@ _KNOWN_FACTORS = ("worker", "run", "day", "residual")
 
 
 class Variance(Finding):
-    """Where the noise of each metric comes from: a row for each factor, and for each worker."""
+    """Where the noise of each metric comes from: a row for each factor, and for each worker.
+
+    Charts: "shares", and "workers" (option `alpha`).
+    """
 
     _name = "variance"
 
@@ -89,7 +92,10 @@ class Variance(Finding):
 
 
 class Health(Finding):
-    """Workers by the evidence that they are sick, a row each."""
+    """Workers by the evidence that they are sick, a row each.
+
+    Charts: "workers".
+    """
 
     _name = "health"
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from aggrkit.errors import AggrError
 from aggrkit.findings.base import Finding
 from aggrkit.findings.words import (
     counted,
@@ -27,7 +28,10 @@ _TOLD = 3
 
 
 class Changes(Finding):
-    """The shifts of level over time, a row each."""
+    """The shifts of level over time, a row each.
+
+    Charts: "timeline", and "series" (option `i`, the position of a line).
+    """
 
     _name = "changes"
 
@@ -62,11 +66,22 @@ class Changes(Finding):
         IndexError
             If there is no such line.
         """
-        label = self._label_of(i)
         frames = self._known().frames
-        place = frames["changes_details"]["series"][label]
+        place = self._series_of(i)
         points = frames["changes_points"]
         return points[points["series"].eq(place)].drop(columns="series").reset_index(drop=True)
+
+    def _steps(self, i: int) -> pd.DataFrame:
+        """Return all changes of the series behind a line that are steps."""
+        frames = self._known().frames
+        made = frames["changes"][frames["changes_details"]["series"].eq(self._series_of(i))]
+        return made[made["status"].ne("trend")]
+
+    def _series_of(self, i: int) -> int:
+        label = self._label_of(i)
+        if label is None:
+            raise AggrError(f"line {i} was altered since it was found, and its series isn't known; use the original")
+        return int(self._known().frames["changes_details"]["series"][label])
 
     def incidents(self) -> pd.DataFrame:
         """Gather the changes that may be one event: at a time that suits all of them, and in the same sense.

@@ -28,6 +28,8 @@ _TOLD = 3
 class Comparison(Finding):
     """Current against baseline with a verdict, a row per group and metric.
 
+    Charts: "forest" (option `margin`), and "volcano" (`margin`, `alpha`).
+
     Attributes
     ----------
     details : pandas.DataFrame

@@ -11,7 +11,11 @@ _MANY = 5
 
 
 class Stats(Finding):
-    """Descriptive statistics, a row per group and metric."""
+    """Descriptive statistics, a row per group and metric.
+
+    Charts: "levels" (options `metric`, `direction`), "heatmap" (`metric`, `statistic`, `rows`, `columns`), and
+    "distribution" (`metric`, `bins`), for which the values of at most six groups are counted in the source.
+    """
 
     _name = "stats"
 
@@ -36,7 +40,10 @@ class Stats(Finding):
 
 
 class Proportions(Finding):
-    """Pass rates with Wilson intervals, a row per group and metric."""
+    """Pass rates with Wilson intervals, a row per group and metric.
+
+    Charts: "rates" (option `metric`).
+    """
 
     _name = "proportions"
 
@@ -62,7 +69,10 @@ class Proportions(Finding):
 
 
 class Distributions(Finding):
-    """How often each value of a describing column occurs, a row per group, column and value."""
+    """How often each value of a describing column occurs, a row per group, column and value.
+
+    Charts: "shares" (option `column`).
+    """
 
     _name = "distributions"
 

@@ -13,7 +13,10 @@ __all__ = ["Correlations", "Differences", "Trends"]
 
 
 class Correlations(Finding):
-    """Correlations of every two metrics, a row per group, pair and method."""
+    """Correlations of every two metrics, a row per group, pair and method.
+
+    Charts: "heatmap" (option `method`).
+    """
 
     _name = "correlations"
 
@@ -41,7 +44,10 @@ class Correlations(Finding):
 
 
 class Trends(Finding):
-    """The drift of metrics over time, a row per group and metric."""
+    """The drift of metrics over time, a row per group and metric.
+
+    Charts: "slopes".
+    """
 
     _name = "trends"
 
@@ -81,7 +87,10 @@ class Trends(Finding):
 
 
 class Differences(Finding):
-    """How metrics differ by what describes the observations, a row per describing column and metric."""
+    """How metrics differ by what describes the observations, a row per describing column and metric.
+
+    Charts: "differences".
+    """
 
     _name = "differences"
 

@@ -12,6 +12,7 @@ import pandas as pd
 from aggrkit.errors import UnknownNameError, quoted
 from aggrkit.model.schema import FAIL_WORDS, PASS_WORDS, Column, Kind
 from aggrkit.model.selection import EPOCH_UNITS, TimeRange
+from aggrkit.sources.cancelling import one_at_a_time
 from aggrkit.sources.engine import reading
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def _compensated_mean(values: float) -> float:  # type: ignore[empty-body]
 
 def fetch(expression: ibis.Table, label: str) -> pa.Table:
     """Run a query; what the engine can't read becomes a `SourceError`."""
-    with reading(label):
+    with one_at_a_time(getattr(expression.get_backend(), "con", None)), reading(label):
         return expression.to_pyarrow()
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from aggrkit.pipeline.aggregate import value_text
 from aggrkit.pipeline.expressions import all_of, fetch, label_of
 from aggrkit.pipeline.prepared import UNKNOWN
+from aggrkit.pipeline.selecting import nothing_selected
 from aggrkit.sources.observations import ROW, Observations
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from aggrkit.pipeline.prepared import Prepared
     from aggrkit.pipeline.sides import Sides
 
-__all__ = ["is_condition", "numbered_rows", "rows_behind", "rows_numbered", "rows_of_sides"]
+__all__ = ["first_rows", "is_condition", "is_group", "numbered_rows", "rows_behind", "rows_numbered", "rows_of_sides"]
 
 
 def is_condition(value: object) -> bool:
@@ -33,6 +34,22 @@ def numbered_rows(observations: Observations) -> Observations:
     if ROW in observations.table.columns:
         return observations
     return replace(observations, table=observations.table.mutate(**{ROW: ibis.row_number()}))
+
+
+def first_rows(prepared: Prepared, n: int) -> pd.DataFrame:
+    """Return the first rows of a selection, as the source has them.
+
+    Raises
+    ------
+    EmptySelectionError
+        If there are none.
+    """
+    table = prepared.selected
+    ordered = table.order_by(ROW) if ROW in table.columns else table
+    found = _users_own(prepared, ordered.limit(n))
+    if not len(found):
+        raise nothing_selected(prepared)
+    return found
 
 
 def rows_behind(prepared: Prepared, groups: Mapping[str, Any], value: tuple[str, str] | None = None) -> pd.DataFrame:
@@ -48,7 +65,7 @@ def rows_behind(prepared: Prepared, groups: Mapping[str, Any], value: tuple[str,
         A further column and its value, as text.
     """
     table = prepared.selected
-    tests = [_is_group(table, prepared.groups[name], label) for name, label in groups.items()]
+    tests = [is_group(table, prepared.groups[name], label) for name, label in groups.items()]
     if value is not None:
         column = prepared.observations.schema.column(value[0])
         tests.append(value_text(table[column.field], column) == value[1])
@@ -68,7 +85,8 @@ def rows_numbered(prepared: Prepared, numbers: Sequence[int]) -> pd.DataFrame:
     )
 
 
-def _is_group(table: ibis.Table, column: Column | None, label: Any) -> ibis.BooleanValue:
+def is_group(table: ibis.Table, column: Column | None, label: Any) -> ibis.BooleanValue:
+    """Say which rows are of a group, by the label that the answer has for it."""
     if column is None:
         return ibis.literal(True)
     values = label_of(table[column.field])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -76,6 +77,7 @@ class _Cursor:
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
         self._cursor = cursor
+        self.lock = threading.RLock()  # a result that is being read would be lost to the next query of another thread
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cursor, name)

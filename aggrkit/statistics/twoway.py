@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from aggrkit.statistics.groups import grouped_medians
@@ -94,7 +94,7 @@ def _fit(y: Floats, cell: Ints, unit: Ints, medians: Floats, units: int) -> Floa
         own = np.bincount(cell, weight, cells) * (1 + _RIDGE)
         left = np.diag(own) - _links(weight, cell, unit, cells, units).toarray()
         right = np.bincount(cell, weight * y, cells) - table.T @ means
-        before, levels = levels, linalg.solve(left, right, assume_a="pos", check_finite=False)
+        before, levels = levels, np.linalg.solve(left, right)
         effect = np.bincount(unit, weight * (y - levels[cell]), units) / total
         if np.ptp(levels - before) < 1e-3 * scale:
             break

@@ -88,7 +88,7 @@ def failures_of_workers(
         spread = expected * (1 - failed[of_cell] / total[of_cell]) * (total[of_cell] - mine) / (total[of_cell] - 1)
     sums = np.bincount(of_worker, expected, workers)
     spreads = np.bincount(of_worker, np.where(told, spread, 0.0), workers)
-    by_runs = _by_runs(bad - size * (failed / total)[c], w, r) if inflation > 1 else np.zeros(workers)
+    by_runs = _by_runs(bad - size * (failed / np.maximum(total, 1))[c], w, r) if inflation > 1 else np.zeros(workers)
     by_others = _expected_by_others(bad, place, of_worker, of_cell, mine, failed, total, workers)
     for one in np.flatnonzero(spreads > 0):
         chosen = np.flatnonzero(told & (of_worker == one))

@@ -5,65 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
 import vl_convert
 
-import aggrkit
-from aggrkit import charts, datasets
+from aggrkit import charts
 from aggrkit.charts.display import specification
 from aggrkit.charts.theme import LOOKS
 from aggrkit.errors import SchemaError, UnknownNameError
 from aggrkit.model.answer import COLUMNS
 
 VERSIONS = vl_convert.get_vegalite_versions()
-SETS = {
-    "mlperf_training": ("total_time_seconds", "round", "v2.1", "v3.1"),
-    "onnx_scoreboard": ("is_compatible", "worker", "stable", "development"),
-    "ci_tests": ("execution_time_seconds", "run_id", "dl4j-314", "dl4j-315"),
-    "jsfw_bench": ("total_time_ms", "browser_version", 139, 150),
-}
 GROUPS = ["model", "hardware"]
-
-
-def all_charts(frame, metric, by, baseline, current):
-    """Return every chart by name, of the frames of one set of results."""
-    asked = frame.aggr
-    stats, anomalies = asked.stats(), asked.anomalies()
-    made = {
-        "statistics": charts.statistics_chart(stats, GROUPS, metric, direction="lower"),
-        "heatmap": charts.percentile_heatmap(stats, metric, "mean"),
-        "anomalies": charts.anomalies_chart(anomalies, GROUPS),
-        "slopes": charts.slopes_chart(asked.trends(), GROUPS),
-        "correlations": charts.correlation_heatmap(asked.correlations()),
-        "differences": charts.differences_chart(asked.differences()),
-    }
-    compared = asked.compare(baseline, current, by=by)
-    made["compare"] = charts.compare_chart(compared, GROUPS)
-    made["volcano"] = charts.volcano_chart(compared)
-    try:
-        rates = asked.proportions()
-    except UnknownNameError:
-        pass
-    else:
-        made["rates"] = charts.rates_chart(rates, GROUPS, rates["metric"].iloc[0])
-    largest = frame[frame["model"] == frame["model"].value_counts().index[0]]
-    runs = largest.assign(value=largest[metric].astype(float))
-    found = anomalies[anomalies["metric"] == metric]
-    made["trend"] = charts.trend_chart(runs, metric, unit="s", anomalies=found, slope_per_day=0.01)
-    made["distribution"] = charts.distribution_chart(bins_of(runs, ["hardware"]), ["hardware"], metric=metric)
-    return made
-
-
-def bins_of(frame, groups):
-    parts = []
-    for key, group in frame.groupby(groups):
-        counts, edges = np.histogram(group["value"].dropna(), bins=30)
-        part = pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counts})
-        parts.append(part.assign(**dict(zip(groups, key, strict=True))))
-    return pd.concat(parts)
 
 
 def check(name, chart, capfd):
@@ -78,33 +34,6 @@ def check(name, chart, capfd):
         assert vega["marks"]
     said = "".join(capfd.readouterr())
     assert not said, (name, said)
-
-
-@pytest.mark.parametrize("name", list(SETS))
-def test_every_chart_of_the_shipped_sets(name, capfd):
-    made = all_charts(datasets.load(name), *SETS[name])
-    assert len(made) >= 10
-    for kind, chart in made.items():
-        check(f"{name} {kind}", chart, capfd)
-
-
-@pytest.mark.data
-@pytest.mark.parametrize("path", ["mlperf_inference", "gpu_cnn_iter", "liger_kernel", "timm_bench", "torch_xpu_compat"])
-def test_charts_of_the_large_sets(path, data_folder, capfd):
-    found = sorted([*(data_folder / path).glob("*.parquet"), *(data_folder / path).glob("*.csv*")])
-    assert found, f"no table in {path}"
-    asked = aggrkit.open(found[0])
-    stats = asked.stats()
-    metric = stats["metric"].iloc[0]
-    made = {
-        "statistics": charts.statistics_chart(stats, GROUPS, metric),
-        "heatmap": charts.percentile_heatmap(stats, metric, "mean"),
-        "correlations": charts.correlation_heatmap(asked.correlations()),
-        "differences": charts.differences_chart(asked.differences()),
-        "anomalies": charts.anomalies_chart(asked.anomalies(), GROUPS),
-    }
-    for kind, chart in made.items():
-        check(f"{path} {kind}", chart, capfd)
 
 
 def frame_of(name, *groups):
@@ -122,6 +51,12 @@ EMPTY = {
     "differences": lambda: charts.differences_chart(frame_of("differences")),
     "slopes": lambda: charts.slopes_chart(frame_of("trends", *GROUPS), GROUPS),
     "trend": lambda: charts.trend_chart(pd.DataFrame(columns=["time", "value"]), "x"),
+    "shares": lambda: charts.shares_chart(frame_of("distributions", *GROUPS), GROUPS),
+    "changes": lambda: charts.changes_chart(frame_of("changes", *GROUPS), GROUPS),
+    "variance": lambda: charts.variance_chart(frame_of("variance")),
+    "workers": lambda: charts.workers_chart(frame_of("variance")),
+    "health": lambda: charts.health_chart(frame_of("health")),
+    "calibration": lambda: charts.calibration_chart(frame_of("calibration")),
     "distribution": lambda: charts.distribution_chart(pd.DataFrame(columns=["low", "high", "count"])),
 }
 
@@ -191,6 +126,9 @@ def test_no_two_verdicts_of_a_kind_share_colour_or_shape():
         ("critical", "major", "minor", "good"),
         ("large", "medium", "small", "negligible", "undefined"),
         ("some failed", "none failed"),
+        ("sick", "suspect", "fine", "too_few"),
+        ("surely off", "within the noise"),
+        ("more than stated", "as stated", "less than stated"),
     ):
         assert len({LOOKS[name][1] for name in kind}) == len(kind)
         assert len({LOOKS[name][0] for name in kind}) >= len(kind) - (kind[0] == "large")
@@ -226,6 +164,51 @@ def test_a_trend_shows_what_was_found(capfd):
     assert "+12 %" in text
     assert '"v": 50' in text
     assert "1 anomaly, 1 change point" in chart.description
+
+
+def test_times_keep_their_milliseconds():
+    moment = pd.Timestamp("2026-03-04 05:06:07.089")
+    chart = charts.trend_chart(pd.DataFrame({"time": [moment], "value": [1.0]}), "latency_ms")
+    assert f'"t": {moment.value // 10**6}' in json.dumps(chart.to_dict())
+
+
+def test_labels_of_change_points_do_not_overlap(capfd):
+    times = pd.date_range("2026-01-01", periods=400, freq="h")
+    runs = pd.DataFrame({"time": times, "value": np.arange(400.0)})
+    near = pd.DataFrame({"time": times[[100, 101, 102, 103, 104, 300, 399]], "change_pct": np.arange(7) * 11.5 + 10})
+    chart = charts.trend_chart(runs, "latency_ms", changes=near)
+    check("labels", chart, capfd)
+    spec = chart.to_dict()
+    texts = [layer for layer in spec["layer"] if layer["mark"]["type"] == "text"]
+    lines = {
+        (line["t"], layer["encoding"]["y"]["value"], layer["mark"]["align"], line["said"])
+        for layer in texts
+        for line in spec["datasets"][layer["data"]["name"]]
+    }
+    assert len(lines) == 5  # three rows for the five that are near, and room for the two others
+    start, span = times[0].value / 1e6, (times[-1] - times[0]).total_seconds() * 1e3
+    for row in {line[1] for line in lines}:
+        places = []
+        for moment, _, align, said in (line for line in lines if line[1] == row):
+            x, width = 560 * (moment - start) / span, 5.0 * len(said)
+            places.append((x, x + width) if align == "left" else (x - width, x))
+        places.sort()
+        assert all(end <= begin for (_, end), (begin, _) in pairwise(places))
+    rules = next(layer for layer in spec["layer"] if layer["mark"]["type"] == "rule")
+    assert len(spec["datasets"][rules["data"]["name"]]) == 7
+
+
+def test_bins_without_an_end_are_told_in_words():
+    bins = pd.DataFrame({"low": [-np.inf, 0.0, 1.0], "high": [0.0, 1.0, np.inf], "count": [2, 5, 1]})
+    chart = charts.distribution_chart(bins)
+    assert "not shown: 2 values below 0, 1 value above 1" in chart.to_dict()["title"]["subtitle"]
+
+
+def test_bins_that_grow_are_drawn_on_a_log_scale(capfd):
+    edges = 10.0 ** np.arange(-1, 4)
+    chart = charts.distribution_chart(pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": 3}))
+    check("log", chart, capfd)
+    assert '"type": "log"' in json.dumps(chart.to_dict()["layer"])
 
 
 def test_a_warning_would_be_seen(capfd):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import re
 
 import altair as alt
@@ -10,7 +12,7 @@ import pandas as pd
 import pytest
 
 from aggrkit.charts import compare_chart, mime_bundle, save, static_svg
-from aggrkit.charts.display import specification
+from aggrkit.charts.display import Shown, specification
 from aggrkit.errors import SourceError, UnknownNameError
 
 
@@ -67,3 +69,50 @@ def test_svg_in_a_page_takes_the_colour_of_its_text(chart):
 def test_what_a_chart_configures_itself_holds():
     own = alt.Chart(alt.InlineData(values=[])).mark_point().configure(background="pink")
     assert specification(own)["config"]["background"] == "pink"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda chart: chart,
+        lambda chart: chart.properties(width=300),
+        lambda chart: chart.configure_axis(grid=False),
+        copy.copy,
+        copy.deepcopy,
+        lambda chart: pickle.loads(pickle.dumps(chart)),
+    ],
+)
+def test_a_chart_shows_itself_however_it_was_copied(made, chart):
+    shown = made(chart)
+    assert isinstance(shown, Shown)
+    bundle, metadata = shown._repr_mimebundle_()
+    assert list(bundle) == ["application/vnd.vegalite.v5+json", "image/png", "text/plain"]
+    assert metadata["image/png"]["width"] == pytest.approx(int.from_bytes(bundle["image/png"][16:20]) / 2, abs=1)
+
+
+def test_it_neither_reads_nor_changes_what_altair_is_set_to(chart):
+    class Unusable:
+        def __call__(self, *arguments, **options):
+            raise AssertionError
+
+    usual = chart._repr_mimebundle_()
+    alt.renderers.register("unusable", Unusable())
+    with alt.renderers.enable("unusable"), alt.data_transformers.enable("json"):
+        assert chart._repr_mimebundle_() == usual
+        assert alt.renderers.active == "unusable"
+        assert alt.data_transformers.active == "json"
+
+
+def test_a_cell_of_ipython_gets_the_bundle(chart):
+    formatter = pytest.importorskip("IPython.core.formatters").DisplayFormatter()
+    bundle, metadata = formatter.format(chart)
+    assert {"application/vnd.vegalite.v5+json", "image/png", "text/plain"} == set(bundle)
+    assert set(metadata) == {"image/png"}
+
+
+def test_it_is_a_chart_of_altair_all_the_same(chart, tmp_path):
+    assert isinstance(chart, alt.LayerChart)
+    assert alt.LayerChart.from_dict(chart.to_dict()).to_dict()["layer"]
+    chart.save(tmp_path / "chart.json")
+    assert json.loads((tmp_path / "chart.json").read_text())["description"] == chart.description
+    assert isinstance(chart | chart, alt.HConcatChart)
