@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from aggrkit.errors import UnknownNameError, quoted
-from aggrkit.model.selection import TimeRange, names_of, values_of
+from aggrkit.model.selection import TimeRange, level_columns, names_of, values_of
 from aggrkit.pipeline.prepared import UNKNOWN
 
 if TYPE_CHECKING:
@@ -115,8 +115,10 @@ class State:
 
     @property
     def cells(self) -> dict[str, Any]:
-        """The group that was clicked."""
-        return dict(self.cell)
+        """The group that was clicked, its columns in the order of the level."""
+        given = dict(self.cell)
+        known = [name for name in level_columns(self.level) if name in given]
+        return {name: given[name] for name in dict.fromkeys([*known, *given])}
 
     def changed(self, **changes: Any) -> State:
         """Return the state with changes; what no longer fits them is forgotten."""

@@ -165,6 +165,7 @@ def by_group(frame, groups=PAIR, metric=SECONDS):
 
 def assert_drawn(watched, view, theme="light"):
     """Fail unless all four pictures have marks, and text that stands out."""
+    view.until(lambda: set(view.seen()["drawn"]), {"groups", "over_time", "overview", "spread"})
     found = {name: watched.pixels(view.root.locator(f".plot.{name}")) for name in view.seen()["drawn"]}
     assert set(found) == {"groups", "over_time", "overview", "spread"}
     # Cells of the heatmap have at least ten colours of a thousand pixels: 46 by 22 each.
@@ -411,6 +412,8 @@ def test_a_reload_keeps_the_state_and_two_views_stay_in_step(mixed, book, view, 
 
 def test_without_a_kernel_picture_and_table_stay(mixed, notebook, book, view, watched, lab):
     view.shows(expected(mixed))
+    book.ask("_ = panel.wait()")
+    view.until(lambda: "changes" in view.seen()["figures"], True)
     live = view.seen()
     # Below the live panel its still picture is hidden, and nothing else is.
     shown = book.add(
