@@ -15,6 +15,8 @@ from aggrkit.charts.theme import GREY, PALETTE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
 __all__ = ["CHANGE", "Forest", "changes_of", "counted", "forest_of_changes", "limits", "ranked", "said", "unit_of"]
 
 CHANGE: Final = "__change"
@@ -67,7 +69,6 @@ class Forest:
 
     def values(self) -> alt.InlineData:
         """Return the records of the lines."""
-        least, most = self.domain
         tips = {f"t{place}": values for place, values in enumerate(self.tips.values())}
         columns: dict[str, Any] = {
             "label": self.names,
@@ -76,16 +77,14 @@ class Forest:
             "low": self.low,
             "high": self.high,
             "said": self.said,
-            "over": np.where(np.fmax(self.high, self.x) > most, most, np.nan),
-            "under": np.where(np.fmin(self.low, self.x) < least, least, np.nan),
+            **self._beyond(),
         }
         return data({**columns, **tips})
 
     def cut(self) -> str:
         """Return what the subtitle says of lines that go beyond the frame."""
-        least, most = self.domain
-        beyond = (np.fmax(self.high, self.x) > most) | (np.fmin(self.low, self.x) < least)
-        return "arrows: goes on beyond the frame, see the numbers" if beyond.any() else ""
+        beyond = any(np.isfinite(ends).any() for ends in self._beyond().values())
+        return "arrows: goes on beyond the frame, see the numbers" if beyond else ""
 
     def layers(self) -> list[alt.Chart]:
         """Return the layers, from the back."""
@@ -100,14 +99,24 @@ class Forest:
             .mark_point(shape=f"triangle-{side}", filled=True, size=45, opacity=1, color=GREY, xOffset=shift)
             .encode(x=self._x(name))
             for name, side, shift in (("over", "right", 9), ("under", "left", -9))
+            if np.isfinite(self._beyond()[name]).any()  # a layer without marks would be a picture without words
         ]
+        known = (np.isfinite(self.low) & np.isfinite(self.high)).any()
         return [
             *self._behind(),
-            line.encode(x=self._x("low"), x2="high", color=colour),
+            *([line.encode(x=self._x("low"), x2="high", color=colour)] if known else []),
             *ends,
             points.encode(x=self._x("x"), y=rows_axis(self.names), color=colour, shape=shape),
             side_text(),
         ]
+
+    def _beyond(self) -> dict[str, NDArray[np.float64]]:
+        """Return the end of the axis for each line that goes beyond it, else NaN."""
+        least, most = self.domain
+        return {
+            "over": np.where(np.fmax(self.high, self.x) > most, most, np.nan),
+            "under": np.where(np.fmin(self.low, self.x) < least, least, np.nan),
+        }
 
     def _behind(self) -> list[alt.Chart]:
         if self.rule is None:

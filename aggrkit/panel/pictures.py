@@ -28,6 +28,7 @@ __all__ = ["cell_of", "drawn", "figures", "groups_chart", "histogram_of", "marke
 
 _MOST_ROWS: Final = 200
 _TREND: Final = {"width": "container", "height": 200}
+_SILENT: Final = {"aria": False, "tooltip": False}
 _CHOSEN: Final = "#CC79A7"
 
 
@@ -58,7 +59,7 @@ def marked(spec: dict[str, Any], state: State) -> dict[str, Any]:
     ]
     first = spec["layer"][0]
     frame = {
-        "mark": {"type": "rect", "fillOpacity": 0, "stroke": _CHOSEN, "strokeWidth": 3, "tooltip": False},
+        "mark": {"type": "rect", "fillOpacity": 0, "stroke": _CHOSEN, "strokeWidth": 3, **_SILENT},
         "transform": [{"filter": {"and": tests}}],
         "encoding": {name: first["encoding"][name] for name in ("x", "y") if name in first["encoding"]},
     }

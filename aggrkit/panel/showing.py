@@ -73,6 +73,8 @@ class Showing:
         front, begun = self._front, time.perf_counter()
         front.busy = True
         try:
+            asked = question(state, self._offer)
+            front.show("code", {"python": as_python(asked, self._spelled), "sql": "-- not written yet"})
             seen = None if exact else self._seen_already(state)
             if seen is None:
                 seen = glance(self._holdings, state, exact=exact)

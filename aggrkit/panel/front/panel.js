@@ -169,6 +169,7 @@ function render({ model, el }) {
   });
 
   // ---- charts
+  let dragged = null; // the brush as it was left by a drag, and not as a new drawing has it
   const charts = {
     groups: new Chart("groups", (view) => {
       view.addEventListener("click", (_, item) => {
@@ -179,18 +180,20 @@ function render({ model, el }) {
     }),
     over_time: new Chart("over_time"),
     overview: new Chart("overview", (view) => {
-      let dragged = null;
       view.addSignalListener("brush", (_, value) => { dragged = Object.values(value)[0] ?? []; });
-      const ended = () => {
-        if (dragged === null) return;
-        tell("brush", dragged.length ? { start: +dragged[0], end: +dragged[1] } : { start: null, end: null });
-        dragged = null;
-      };
-      window.addEventListener("pointerup", ended);
-      stop.push(() => window.removeEventListener("pointerup", ended));
     }),
     spread: new Chart("spread"),
   };
+  let isDragging = false;
+  charts.overview.plot.addEventListener("pointerdown", () => { [isDragging, dragged] = [true, null]; });
+  const ended = () => {
+    if (isDragging && dragged !== null) {
+      tell("brush", dragged.length ? { start: +dragged[0], end: +dragged[1] } : { start: null, end: null });
+    }
+    [isDragging, dragged] = [false, null];
+  };
+  window.addEventListener("pointerup", ended);
+  stop.push(() => window.removeEventListener("pointerup", ended));
   for (const name of CHARTS) {
     listen(name, async () => charts[name].draw(await unpacked(model.get(name))));
   }
@@ -312,6 +315,17 @@ function render({ model, el }) {
       element("div", { class: "beside" }, charts.over_time.node, charts.overview.node, charts.spread.node)),
     tabs, panel);
   el.append(root);
+  // Keys are for the control that has the focus: else JupyterLab takes the arrows, to go to the next cell.
+  const keep = (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true");
+  let whole = root;
+  const opened = requestAnimationFrame(() => {
+    whole = root.closest(".widget-vbox") ?? root;
+    whole.addEventListener("focusin", keep);
+  });
+  stop.push(() => {
+    cancelAnimationFrame(opened);
+    whole.removeEventListener("focusin", keep);
+  });
   return () => {
     stop.forEach((undo) => undo());
     [...Object.values(charts), ...own].forEach((chart) => chart.close());
