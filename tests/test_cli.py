@@ -14,6 +14,7 @@ import pytest
 
 import aggrkit
 from aggrkit import cli, demo
+from aggrkit.cli import demo as demo_command
 from aggrkit.errors import SourceError
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ def test_an_error_of_the_package_is_told_without_a_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo, "show", raising(SourceError("runs.parquet is not there")))
-    assert cli.main(["demo"]) == 1
+    assert cli.main(["demo"]) == 3
     assert capsys.readouterr().err == "aggrkit: runs.parquet is not there\n"
 
 
@@ -244,8 +245,8 @@ class Lab:
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Pretend that JupyterLab is installed, in an empty directory."""
-    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(cli.subprocess, "Popen", Lab)
+    monkeypatch.setattr(demo_command.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(demo_command.subprocess, "Popen", Lab)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -268,9 +269,9 @@ def test_lab_leaves_a_notebook_that_is_there_as_it_is(lab: Path, capsys: pytest.
 def test_without_jupyterlab_the_fix_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(demo_command.importlib.util, "find_spec", lambda name: None)
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["demo", "--lab"]) == 1
+    assert cli.main(["demo", "--lab"]) == 3
     assert f"{sys.executable} -m pip install jupyterlab" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 

@@ -17,6 +17,7 @@ import aggrkit
 from aggrkit import errors
 from aggrkit.errors import (
     AggrError,
+    Cancelled,
     EmptySelectionError,
     SchemaError,
     SourceError,
@@ -37,6 +38,7 @@ TREE = {
     TooFewObservationsError: ValueError,
     StageError: AggrError,
     SourceError: AggrError,
+    Cancelled: AggrError,
 }
 
 
