@@ -142,9 +142,16 @@ _MANY: Final[dict[Role, frozenset[str]]] = {
             "row",
             "row_number",
             "checksum",
+            "loops",
+            "source_file",
         }
     ),
 }
+
+ARGUMENT: Final = "arg_"
+"""With what a column begins that holds a parameter of a test."""
+
+_ARGUMENT_WHY: Final = "a parameter of the test: like is compared with like"
 
 _WHY: Final = {
     Role.REPEAT: "numbers the repeats within a run",
@@ -423,6 +430,8 @@ def _declared(field: Field) -> Column:
     name = field.name.casefold()
     if field.kind is Kind.OTHER:
         return Column(field.name, field.field, Role.IGNORED, field.kind, field.note or "of a type that can't be used")
+    if name.startswith(ARGUMENT):
+        return Column(field.name, field.field, Role.CONDITION, field.kind, _ARGUMENT_WHY, text=field.text)
     for role, spellings in _MANY.items():
         if name in spellings or (role is Role.VERSION and name.endswith("_version")):
             return Column(field.name, field.field, role, field.kind, _WHY[role], text=field.text)

@@ -14,6 +14,7 @@ from aggrkit.model.schema import recognise
 from aggrkit.sources.database import connection_relation, database_relation, table_relation
 from aggrkit.sources.files import DATABASE_SUFFIXES, file_relation
 from aggrkit.sources.frame import frame_observations
+from aggrkit.sources.imported import imported_relation
 from aggrkit.sources.observations import Observations, Relation
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def open_source(
 
     Parameters
     ----------
-    source : str, path, pandas.DataFrame, DuckDB connection or Ibis table
+    source : str, path, list of paths, pandas.DataFrame, DuckDB connection or Ibis table
         What holds the observations.
     table : str, optional
         Which table, for a database.
@@ -78,7 +79,14 @@ def _relation(source: Any, table: str | None, config: dict[str, str]) -> Relatio
         if Path(path).suffix.casefold() in DATABASE_SUFFIXES:
             return database_relation(path, table, config)
         _refuse(table is not None, f"'table' is for databases, and {path} is none; leave it out")
-        return file_relation(path, config)
+        return imported_relation(source, path, config) or file_relation(path, config)
+    if isinstance(source, (list, tuple)) and source and all(isinstance(path, (str, Path)) for path in source):
+        label = f"{len(source)} files"
+        _refuse(table is not None, f"'table' is for databases, and {label} are none; leave it out")
+        found = imported_relation(source, label, config)
+        if found is None:
+            raise SourceError("a list of paths is for files of tools such as pytest-benchmark; give a glob for tables")
+        return found
     kinds = "a path, a pandas DataFrame, a DuckDB connection or an Ibis table"
     kind = type(source)
     raise SourceError(f"aggrkit opens {kinds}; got {kind.__module__}.{kind.__qualname__}".replace("builtins.", ""))
