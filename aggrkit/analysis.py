@@ -455,6 +455,8 @@ class Analysis:
         from aggrkit.pipeline.comparison import Compare
         from aggrkit.pipeline.sides import Sides
 
+        if isinstance(baseline, Analysis):
+            baseline = baseline._held()
         if hasattr(baseline, "columns"):
             other = self._against(baseline, current)
             return other.compare(
@@ -987,6 +989,19 @@ class Analysis:
             names = [metric.name for metric in known]
             raise UnknownNameError(f"there is no pass/fail metric; recognised: {listed(names)}", choices=names)
         return kept
+
+    def _held(self) -> pd.DataFrame:
+        """Return the rows of a source that is in memory, to be compared against."""
+        from aggrkit.pipeline.expressions import fetch
+
+        observations = self.source(self.given)
+        if observations.take is None:
+            raise SchemaError(
+                f"{observations.label} is on disk, and can't be put beside another source; open both at once by a glob"
+                " and say by=..., or read it into a DataFrame"
+            )
+        rows = fetch(observations.table.aggregate(n=observations.table.count()), observations.label)["n"][0].as_py()
+        return observations.take(range(rows))
 
     def _against(self, baseline: pd.DataFrame, current: Any) -> Analysis:
         """Return an analysis of these observations and a baseline's together, marked by side."""

@@ -184,6 +184,8 @@ _LOWER: Final = frozenset(
     {"overhead", "loss", "perplexity", "mse", "rmse", "mae", "wer"}
     | {"error", "errors", "failed", "fail", "failure", "failures", "crash", "crashes", "warnings"}
 )
+_CALLS: Final = frozenset({"op", "ops", "operation", "iteration", "call"})
+_SPENT: Final = {**dict.fromkeys(("alloc", "allocs", "allocations"), "allocs"), "cycles": "cycles", "instructions": "instructions"}
 _TIMES: Final = frozenset({"latency", "duration", "elapsed", "runtime", "delay", "ttft", "tpot"})
 _NEVER_NEGATIVE: Final = frozenset(
     {"latency", "duration", "elapsed", "runtime", "time", "memory", "mem", "rss", "throughput"}
@@ -193,8 +195,9 @@ _NEVER_NEGATIVE: Final = frozenset(
 def metric_by_name(name: str, *, boolean: bool = False) -> Metric:
     """Return the metric that a column of this name holds.
 
-    The rule, in this order: a metric that aggrkit knows (in any of its spellings); a rate ("per second", "throughput",
-    "fps", ...) is better when higher; a time or a size, told by its unit at the end of the name or by a word such as
+    The rule, in this order: a metric that aggrkit knows (in any of its spellings); what an operation costs ("ns per op",
+    "bytes per op", "allocs per op") is better when lower; a rate ("per second", "throughput", "fps", ...) is better
+    when higher; a time or a size, told by its unit at the end of the name or by a word such as
     "latency", is better when lower; words such as "accuracy" and "loss" say their direction; all else is unknown.
 
     Parameters
@@ -255,6 +258,11 @@ def _snake(name: str) -> str:
 def _read_words(words: list[str]) -> tuple[str, Direction, str]:
     """Return unit, direction and reason as the words of a name tell them."""
     present = set(words)
+    if len(words) > 2 and words[-2] == "per" and words[-1] in _CALLS:
+        spent = _UNITS.get(words[-3]) or _SPENT.get(words[-3])
+        if spent is not None:
+            return f"{spent}/op", Direction.LOWER, f"what an operation costs: '{words[-3]} per {words[-1]}'"
+        return _worded(present, f"{words[-3]}/op")
     for place, word in enumerate(words[:-1]):
         if word == "per" and words[place + 1] in _SPAN:
             item = words[place - 1] if place else "1"
@@ -272,6 +280,11 @@ def _read_words(words: list[str]) -> tuple[str, Direction, str]:
         return unit, Direction.LOWER, "memory in use"
     if times := sorted(present & _TIMES) or [word for word in words[-1:] if word == "time"]:
         return unit, Direction.LOWER, f"{times[0]!r} is a time, its unit not said"
+    return _worded(present, unit)
+
+
+def _worded(present: set[str], unit: str) -> tuple[str, Direction, str]:
+    """Return unit, direction and reason where only words such as "accuracy" can tell which way is better."""
     good, bad = sorted(present & _HIGHER), sorted(present & _LOWER)
     if good and bad:
         return unit, Direction.UNKNOWN, f"{good[0]!r} and {bad[0]!r} don't agree on which way is better"

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from aggrkit.errors import EmptySelectionError, UnknownNameError, did_you_mean, listed, quoted
-from aggrkit.model.schema import Column, Role
+from aggrkit.model.schema import Column, Kind, Role
 from aggrkit.model.selection import TimeRange, values_of
 from aggrkit.pipeline.expressions import fetch, is_among, label_of
 from aggrkit.pipeline.selecting import times_of
@@ -176,6 +176,7 @@ def _holding(prepared: Prepared, value: Any) -> list[str]:
     """Return the columns that hold a value, most telling first."""
     table, schema = prepared.table, prepared.schema
     texts = [c for c in schema.columns if c.role not in (Role.METRIC, Role.IGNORED, Role.TIMESTAMP)]
+    texts += [c for c in schema.playing(Role.IGNORED) if c.kind is Kind.TEXT]  # the file that a row came from
     tests = {f"c{k}": (table[c.field].cast("string") == str(value)).any() for k, c in enumerate(texts)}
     if not tests:
         return []

@@ -85,7 +85,7 @@ def _about(document: dict[str, Any], commit: str) -> Row:
         "run_id": "-".join(filter(None, (commit[:8], plain_text(machine.get("machine")), environment))),
         "timestamp": from_epoch_ms(document.get("date")),
         "commit": commit,
-        "environment": environment,
+        "config": environment,
         "python_version": plain_text(document.get("python")),
         "hardware": plain_text(machine.get("cpu")),
         "worker": plain_text(machine.get("machine")),

@@ -1,7 +1,8 @@
 """JSON of hyperfine: an invocation in a file.
 
 The invocation is the run, and each timed execution of a command an observation. hyperfine keeps user and system time
-as means over the executions only: they stand once, at the first execution. The file doesn't say when it was made.
+as means over the executions only, which are no observations: they are taken where there is one execution. The file
+doesn't say when it was made.
 """
 
 from __future__ import annotations
@@ -52,14 +53,14 @@ def _executions(content: Content, result: dict[str, Any], command: str) -> Itera
         times = content.sequence(times, f"'times' of {command!r}")
         codes = _beside(result.get("exit_codes"), len(times))
         memory = _beside(result.get("memory_usage_byte"), len(times))
-    for place, (seconds, code, used) in enumerate(zip(times, codes, memory, strict=True)):
-        once = {"user_time_seconds": result.get("user"), "system_time_seconds": result.get("system")}
+    once = {"user_time_seconds": result.get("user"), "system_time_seconds": result.get("system")}
+    for seconds, code, used in zip(times, codes, memory, strict=True):
         yield {
             "time_seconds": numeric(seconds),
             "peak_memory_bytes": numeric(used),
             "return_code": numeric(code),
             "status": _status(code, known="exit_codes" in result),
-            **({name: numeric(value) for name, value in once.items()} if place == 0 else {}),
+            **({name: numeric(value) for name, value in once.items()} if len(times) == 1 else {}),
         }
 
 

@@ -87,10 +87,7 @@ def import_file(path: str, known: Format | None = None) -> pd.DataFrame:
     """
     found = known or recognised(path)
     if found is None:
-        if not os.stat(path).st_size:  # noqa: PTH116 - a path as the user knows it
-            raise SourceError(f"{path} is empty")
-        titles = ", ".join(known.title for known in FORMATS.values())
-        raise SourceError(f"{path} is none of the files that aggrkit imports: {titles}")
+        raise _unknown(path)
     content = Content(path, whole(path), found.title, found.remedy)
     rows = list(found.read(content))
     if not rows:
@@ -173,6 +170,17 @@ def _files_in(place: Path) -> Iterator[Path]:
 def _suffix(path: Path) -> str:
     suffixes = [suffix.casefold() for suffix in path.suffixes if suffix.casefold() not in _PACKED]
     return suffixes[-1] if suffixes else ""
+
+
+def _unknown(path: str) -> SourceError:
+    head = Head.of(path)
+    if not head.text.strip():
+        return SourceError(f"{path} is empty")
+    beside = next((known.title for known in FORMATS.values() if known.is_beside(head)), None)
+    if beside is not None:
+        return SourceError(f"{path} lies beside {beside} and holds no result itself; open the file with the results")
+    titles = ", ".join(known.title for known in FORMATS.values())
+    return SourceError(f"{path} is none of the files that aggrkit imports: {titles}")
 
 
 def _suiting(head: Head) -> Format | None:
