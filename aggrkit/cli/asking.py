@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from aggrkit.accessor import Results
 
-__all__ = ["add_output", "add_selection", "add_source", "named", "opened", "selected", "values_in"]
+__all__ = ["add_output", "add_selection", "add_source", "name_and_value", "named", "opened", "selected", "values_in"]
 
 SHIPPED: Final = "demo:"
 """What the name of a set that ships with the package begins with."""
@@ -65,7 +65,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         "--role",
         dest="roles",
         action="append",
-        type=_pair,
+        type=name_and_value,
         metavar="ROLE=COLUMN",
         help=f"what a column means, e.g. model=net; roles: {', '.join((*ROLES, *MANY))}. metrics=score:higher also "
         "says which direction is better (repeatable)",
@@ -106,7 +106,7 @@ def add_selection(
     group.add_argument(
         "--where",
         action="append",
-        type=_pair,
+        type=name_and_value,
         metavar="COLUMN=VALUE",
         help="only results with this value, or one of several: model=bert,resnet; a value with a comma goes in double "
         "quotes; column= finds missing ones (repeatable)",
@@ -249,7 +249,8 @@ def named(given: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(given, name)) is not None}
 
 
-def _pair(text: str) -> tuple[str, str]:
+def name_and_value(text: str) -> tuple[str, str]:
+    """Read NAME=VALUE."""
     name, equals, value = text.partition("=")
     if not (equals and name):
         raise argparse.ArgumentTypeError(f"write NAME=VALUE; got {text!r}")

@@ -185,7 +185,11 @@ _LOWER: Final = frozenset(
     | {"error", "errors", "failed", "fail", "failure", "failures", "crash", "crashes", "warnings"}
 )
 _CALLS: Final = frozenset({"op", "ops", "operation", "iteration", "call"})
-_SPENT: Final = {**dict.fromkeys(("alloc", "allocs", "allocations"), "allocs"), "cycles": "cycles", "instructions": "instructions"}
+_SPENT: Final = {
+    **dict.fromkeys(("alloc", "allocs", "allocations"), "allocs"),
+    "cycles": "cycles",
+    "instructions": "instructions",
+}
 _TIMES: Final = frozenset({"latency", "duration", "elapsed", "runtime", "delay", "ttft", "tpot"})
 _NEVER_NEGATIVE: Final = frozenset(
     {"latency", "duration", "elapsed", "runtime", "time", "memory", "mem", "rss", "throughput"}
@@ -195,9 +199,9 @@ _NEVER_NEGATIVE: Final = frozenset(
 def metric_by_name(name: str, *, boolean: bool = False) -> Metric:
     """Return the metric that a column of this name holds.
 
-    The rule, in this order: a metric that aggrkit knows (in any of its spellings); what an operation costs ("ns per op",
-    "bytes per op", "allocs per op") is better when lower; a rate ("per second", "throughput", "fps", ...) is better
-    when higher; a time or a size, told by its unit at the end of the name or by a word such as
+    The rule, in this order: a metric that aggrkit knows (in any of its spellings); what an operation costs ("ns per
+    op", "bytes per op", "allocs per op") is better when lower; a rate ("per second", "throughput", "fps", ...) is
+    better when higher; a time or a size, told by its unit at the end of the name or by a word such as
     "latency", is better when lower; words such as "accuracy" and "loss" say their direction; all else is unknown.
 
     Parameters

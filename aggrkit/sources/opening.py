@@ -12,6 +12,7 @@ import pandas as pd
 from aggrkit.errors import SourceError
 from aggrkit.model.schema import recognise
 from aggrkit.sources.database import connection_relation, database_relation, table_relation
+from aggrkit.sources.engine import reading
 from aggrkit.sources.files import DATABASE_SUFFIXES, file_relation
 from aggrkit.sources.frame import frame_observations
 from aggrkit.sources.imported import imported_relation
@@ -20,7 +21,7 @@ from aggrkit.sources.observations import Observations, Relation
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["open_source"]
+__all__ = ["all_rows", "open_source"]
 
 
 def open_source(
@@ -56,6 +57,28 @@ def open_source(
         )
 
     return observations
+
+
+def all_rows(source: str, table: str | None = None) -> pd.DataFrame:
+    """Read all rows of a file of results, or of a table of a database.
+
+    Parameters
+    ----------
+    source : str
+        A file, a glob or a folder.
+    table : str, optional
+        Which table, for a database.
+
+    Raises
+    ------
+    SourceError
+        If it can't be read.
+    """
+    relation = _relation(source, table, {})
+    names = {field.field: field.name for field in relation.fields}
+    with reading(relation.label):
+        rows: pd.DataFrame = relation.table.select(*names).to_pyarrow().to_pandas()
+    return rows.rename(columns=names)
 
 
 def _relation(source: Any, table: str | None, config: dict[str, str]) -> Relation:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Content", "first_bytes", "whole"]
 
-_CHUNK: Final = 1 << 20
+_CHUNK: Final = 1 << 24
 _LARGEST: Final = 1 << 31
 _PACKED: Final[dict[bytes, Callable[[], Any]]] = {
     b"\x1f\x8b": lambda: zlib.decompressobj(wbits=31),
@@ -161,33 +161,36 @@ def _opened(path: str) -> Any:
         raise SourceError(f"{path} can't be opened: {error.strerror or error}") from error
 
 
-def _unpacker(start: bytes) -> Callable[[], Any] | Any:
+def _unpacker(start: bytes) -> Any:
     make = next((make for mark, make in _PACKED.items() if start.startswith(mark)), None)
     return None if make is None else make()
 
 
 def _unpacked(path: str, data: bytes, unpacker: Any) -> bytes:
-    """Unpack all members of a packed file, but never more than the largest size."""
-    kind, parts, size = type(unpacker), [], 0
-    rest = data
+    """Unpack all members of a packed file, but little more than the largest size."""
+    parts: list[bytes] = []
     try:
-        while size <= _LARGEST:
-            part = unpacker.decompress(rest, _CHUNK)
-            parts.append(part)
-            size += len(part)
-            rest = getattr(unpacker, "unconsumed_tail", b"")
+        while sum(map(len, parts)) <= _LARGEST:
+            parts.append(unpacker.decompress(data, _CHUNK))
             if unpacker.eof:
-                rest = unpacker.unused_data
-                if _unpacker(rest) is None or not isinstance(_unpacker(rest), kind):
+                data = unpacker.unused_data
+                following = _unpacker(data)
+                if type(following) is not type(unpacker):
+                    return b"".join(parts)
+                unpacker = following
+            else:
+                data = getattr(unpacker, "unconsumed_tail", b"")
+                if not (parts[-1] or data):
                     break
-                unpacker = _unpacker(rest)
-            elif not part and (not rest or getattr(unpacker, "needs_input", False)):
-                raise EOFError
+        else:
+            return b"".join(parts)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        how = f" ({error})" if str(error) else ""
-        message = f"{path} can't be unpacked: it is damaged or was cut off{how}; pack it again, or copy it again"
-        raise SourceError(message) from error
-    return b"".join(parts)
+        raise _damaged(path, f" ({error})") from error
+    raise _damaged(path)
+
+
+def _damaged(path: str, said: str = "") -> SourceError:
+    return SourceError(f"{path} can't be unpacked: it is damaged or was cut off{said}; pack it again, or copy it again")
 
 
 def _in_utf8(data: bytes, errors: str, path: str = "") -> bytes:

@@ -12,8 +12,6 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from aggrkit.sources.importers.format import Format
 from aggrkit.sources.importers.rows import arguments, column_name, extras, identity, numbered, plain_text
 
@@ -31,7 +29,9 @@ _BARE: Final = re.compile(r"Benchmark\S*\s*")
 _CONFIGURATION: Final = re.compile(r"([a-z][^\sA-Z:]*):\s+(\S.*)")
 _ENDED: Final = re.compile(r"(--- )?(FAIL|SKIP):\s+Benchmark(\S+)")
 _IN_HEAD: Final = re.compile(r"^(Benchmark\S+\s+\d+\s+[\d.]+(e[+-]?\d+)? \S|goos: \w|pkg: \S)", re.MULTILINE)
-_STREAM_IN_HEAD: Final = re.compile(r'\A\s*\{"(Time|Action|ImportPath)":[^\n]*"Output":"(goos: |pkg: |Benchmark)', re.MULTILINE)
+_STREAM_IN_HEAD: Final = re.compile(
+    r'\A\s*\{"(Time|Action|ImportPath)":[^\n]*"Output":"(goos: |pkg: |Benchmark)', re.MULTILINE
+)
 _STREAM: Final = re.compile(r'^\{"(Time|Action|ImportPath)":.*"Output":"(goos: |pkg: |Benchmark)', re.MULTILINE)
 _OVER: Final = re.compile(r"(ok|FAIL)\s+\S+\s+\S+")
 _HEADER: Final = ("goos", "pkg")

@@ -89,12 +89,12 @@ def _observation(content: Content, found: dict[str, Any]) -> Row:
 
 def _is_aggregate(found: dict[str, Any]) -> bool:
     if "run_type" in found:
-        return found["run_type"] != "iteration"
+        return bool(found["run_type"] != "iteration")
     return _AGGREGATE_NAMES.search(str(found.get("name", ""))) is not None
 
 
 def _arguments(test: str) -> dict[str, object]:
-    """Return the arguments in a name such as "BM_Copy/size:64/8/real_time/threads:2"; those without a name by number."""
+    """Return the arguments in a name such as "BM_Copy/size:64/8/threads:2"; those without a name by number."""
     found: dict[str, object] = {}
     for place, part in enumerate(test.split("/")[1:], start=1):
         name, said, value = part.rpartition(":")

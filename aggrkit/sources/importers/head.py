@@ -56,24 +56,20 @@ class Head:
         path: list[str] = []  # of each object or list that is open: the key that is read in it, or "[]"
         last = ""
         for match in _TOKEN.finditer(self.text):
-            token = match.group()
+            sign = match.group()
             if not path and found:
                 return frozenset()  # JSON lines
-            if token == "{":
-                path.append("")
-            elif token == "[":
-                path.append(_ITEM)
-            elif token in "}]":
-                if not path:
-                    break
-                path.pop()
-            elif token == ":":
+            if sign in "{[":
+                path.append("" if sign == "{" else _ITEM)
+            elif sign in "}]":
+                path = path[:-1]
+            elif sign == ":":
                 if path and path[-1] != _ITEM:
                     path[-1] = last
                     if len(path) <= _DEPTH:
                         found.add(tuple(path))
-            elif token != ",":
-                last = token[1:-1]
+            elif sign[0] == '"':
+                last = sign[1:-1]
         return frozenset(found)
 
     def has(self, *keys: str) -> bool:

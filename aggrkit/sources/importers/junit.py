@@ -144,7 +144,12 @@ def _executions(case: Element, suite: _Suite) -> Iterator[Row]:
     }
     # What comes after a failure was tried after it; what a passed test had to go through was tried before it.
     again = [
-        {**row, "status": _TRIES[_tag(child)], "reason": _reason(child), "execution_time_seconds": _seconds(child.get("time"))}
+        {
+            **row,
+            "status": _TRIES[_tag(child)],
+            "reason": _reason(child),
+            "execution_time_seconds": _seconds(child.get("time")),
+        }
         for child in tries
     ]
     yield from [*again, last] if status == "passed" else [last, *again]

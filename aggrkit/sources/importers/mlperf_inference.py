@@ -38,7 +38,6 @@ _FOLDERS: Final = re.compile(
     re.IGNORECASE,
 )
 _DATE: Final = re.compile(r'"key": "(?:test_datetime|power_begin)", "value": "([^"]+)"')
-_POWER_DATE: Final = "%m-%d-%Y %H:%M:%S.%f"
 _BESIDE: Final = re.compile(r"mlperf_log_(accuracy|trace)\.json|accuracy\.txt")
 _SPANS: Final = ("min", "max", "mean")
 _PERCENTILES: Final = ("50.00", "90.00", "95.00", "97.00", "99.00", "99.90")
@@ -63,8 +62,14 @@ _IN_SUMMARY: Final = {
     "samples_per_query": "effective_samples_per_query",
     **{f"{span.title()} latency (ns)": f"result_{span}_latency_ns" for span in _SPANS},
     **{f"{p} percentile latency (ns)": f"result_{p}_percentile_latency_ns" for p in _PERCENTILES},
-    **{f"{p} percentile first token latency (ns)": f"result_first_token_{p}_percentile_latency_ns" for p in _PERCENTILES},
-    **{f"{p} percentile time to output token (ns)": f"result_time_per_output_token_{p}_percentile_ns" for p in _PERCENTILES},
+    **{
+        f"{p} percentile first token latency (ns)": f"result_first_token_{p}_percentile_latency_ns"
+        for p in _PERCENTILES
+    },
+    **{
+        f"{p} percentile time to output token (ns)": f"result_time_per_output_token_{p}_percentile_ns"
+        for p in _PERCENTILES
+    },
 }
 _LAST_OF_SUMMARY: Final = "accuracy_sample_count"
 _NS_PER_MS: Final = 1e6
@@ -83,7 +88,9 @@ def _read(content: Content) -> Iterator[Row]:
     summary = _SUMMARY in content.text[:1000]
     said = _of_summary(content) if summary else {event.key: event.value for event in events(content)}
     if said.get("effective_test_mode", said.get("requested_test_mode")) == "AccuracyOnly":
-        raise content.broken("it is of a test of accuracy, which measures no time", remedy="open that of a test of performance")
+        raise content.broken(
+            "it is of a test of accuracy, which measures no time", remedy="open that of a test of performance"
+        )
     if "result_validity" not in said:
         raise content.broken("it doesn't say whether the result is valid: the test was stopped, or the file cut off")
     yield _observation(content, said)
@@ -148,7 +155,7 @@ def _first(said: Mapping[str, Any], keys: tuple[str, ...]) -> float:
 
 def _date(content: Content, said: Mapping[str, Any]) -> pd.Timestamp | None:
     """Return when a test began; a summary doesn't say it, but the detail that LoadGen leaves beside it does."""
-    given = said.get("test_datetime") or said.get("power_begin")
+    given: object = said.get("test_datetime") or said.get("power_begin")
     if given is None:
         try:
             beside = first_bytes(str(Path(content.path).with_name("mlperf_log_detail.txt")), 1 << 20)
@@ -156,11 +163,8 @@ def _date(content: Content, said: Mapping[str, Any]) -> pd.Timestamp | None:
             return None
         found = _DATE.search(beside.decode(errors="replace"))
         given = found[1] if found else None
-    for layout in (None, _POWER_DATE):
-        read = pd.to_datetime(given, utc=True, errors="coerce", format=layout)
-        if not pd.isna(read):
-            return read
-    return None
+    read = pd.to_datetime(str(given), utc=True, errors="coerce")
+    return None if pd.isna(read) else read
 
 
 def _number(text: str) -> float:

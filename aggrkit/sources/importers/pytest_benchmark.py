@@ -69,7 +69,9 @@ def _session(content: Content, document: dict[str, Any]) -> Row:
     known = plain_text(commit.get("id"))
     return {
         "timestamp": plain_text(document.get("datetime")),
-        "hardware": next(filter(None, map(plain_text, (cpu.get("brand_raw"), cpu.get("brand"), machine.get("processor")))), None),
+        "hardware": next(
+            filter(None, map(plain_text, (cpu.get("brand_raw"), cpu.get("brand"), machine.get("processor")))), None
+        ),
         "worker": plain_text(machine.get("node")),
         "platform": _joined(machine.get("system"), machine.get("machine")),
         "commit": f"{known}{dirty}" if known and known != "unknown" else None,

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-
-import pandas as pd
 
 from aggrkit.errors import SourceError, UnknownNameError, listed
 from aggrkit.sources.importers import (
@@ -27,7 +24,9 @@ from aggrkit.sources.importers.head import Head
 from aggrkit.sources.importers.rows import frame_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import pandas as pd
 
     from aggrkit.sources.importers.format import Format
 

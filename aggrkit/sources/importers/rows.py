@@ -92,7 +92,7 @@ def extras(given: Mapping[str, object], prefix: str) -> Row:
 
 
 def numbered(rows: Iterable[Row], column: str, by: Sequence[str] = ("test_case",)) -> list[Row]:
-    """Number the rows of each test, from 0, in their order."""
+    """Return rows with a number among those of the same test, from 0, in their order."""
     seen: Counter[tuple[Any, ...]] = Counter()
     done = []
     for row in rows:
