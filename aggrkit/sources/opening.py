@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 import ibis
@@ -16,10 +16,13 @@ from aggrkit.sources.engine import reading
 from aggrkit.sources.files import DATABASE_SUFFIXES, file_relation
 from aggrkit.sources.frame import frame_observations
 from aggrkit.sources.imported import imported_relation
+from aggrkit.sources.importers import FORMATS
 from aggrkit.sources.observations import Observations, Relation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+_PERHAPS_OF_A_TOOL: Final = frozenset({".json", ".xml", ".log", ".out", ".bench", ""})
 
 __all__ = ["all_rows", "open_source"]
 
@@ -102,7 +105,7 @@ def _relation(source: Any, table: str | None, config: dict[str, str]) -> Relatio
         if Path(path).suffix.casefold() in DATABASE_SUFFIXES:
             return database_relation(path, table, config)
         _refuse(table is not None, f"'table' is for databases, and {path} is none; leave it out")
-        return imported_relation(source, path, config) or file_relation(path, config)
+        return imported_relation(source, path, config) or _tables(path, config)
     if isinstance(source, (list, tuple)) and source and all(isinstance(path, (str, Path)) for path in source):
         label = f"{len(source)} files"
         _refuse(table is not None, f"'table' is for databases, and {label} are none; leave it out")
@@ -113,6 +116,19 @@ def _relation(source: Any, table: str | None, config: dict[str, str]) -> Relatio
     kinds = "a path, a pandas DataFrame, a DuckDB connection or an Ibis table"
     kind = type(source)
     raise SourceError(f"aggrkit opens {kinds}; got {kind.__module__}.{kind.__qualname__}".replace("builtins.", ""))
+
+
+def _tables(path: str, config: dict[str, str]) -> Relation:
+    """Open a file of tables; where it is none, say that it is none of a tool's either."""
+    try:
+        return file_relation(path, config)
+    except SourceError as error:
+        place = Path(path).expanduser()
+        if place.is_file() and place.stat().st_size and place.suffix.casefold() in _PERHAPS_OF_A_TOOL:
+            titles = ", ".join(known.title for known in FORMATS.values())
+            hint = f"nor does it begin like a file of a tool ({titles}): if it is one, it was cut off, so write it again"
+            raise SourceError(f"{error}; {hint}") from error
+        raise
 
 
 def _refuse(wrong: bool, message: str) -> None:

@@ -27,6 +27,7 @@ _PACKED: Final[dict[bytes, Callable[[], Any]]] = {
     b"BZh": bz2.BZ2Decompressor,
     b"\xfd7zXZ\x00": lzma.LZMADecompressor,
 }
+_REFUSALS: Final = (OSError, EOFError, zlib.error, lzma.LZMAError)
 _BOMS: Final = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF16_LE: "utf-16-le",
@@ -125,11 +126,10 @@ def first_bytes(path: str, size: int) -> bytes:
     """
     with _opened(path) as file:
         start = file.read(size)
-    unpacker = _unpacker(start)
-    if unpacker is not None:
+    if _unpacker(start) is not None:
         try:
-            start = unpacker.decompress(start, size)
-        except (OSError, EOFError, zlib.error, lzma.LZMAError):
+            start, _ = _unpacked(start, size)
+        except _REFUSALS:
             return b""
     return _in_utf8(start, errors="replace")
 
@@ -147,8 +147,13 @@ def whole(path: str) -> bytes:
             data = file.read(_LARGEST + 1)
         except OSError as error:
             raise SourceError(f"{path} can't be read: {error.strerror or error}") from error
-    if (unpacker := _unpacker(data)) is not None:
-        data = _unpacked(path, data, unpacker)
+    if _unpacker(data) is not None:
+        try:
+            data, ended = _unpacked(data, _LARGEST)
+        except _REFUSALS as error:
+            raise _damaged(path, f" ({error})") from error
+        if not ended:
+            raise _damaged(path)
     if len(data) > _LARGEST:
         raise SourceError(f"{path} holds more than 2 GiB, which is not read into memory; split it")
     return _in_utf8(data, errors="strict", path=path)
@@ -166,27 +171,23 @@ def _unpacker(start: bytes) -> Any:
     return None if make is None else make()
 
 
-def _unpacked(path: str, data: bytes, unpacker: Any) -> bytes:
-    """Unpack all members of a packed file, but little more than the largest size."""
+def _unpacked(data: bytes, most: int) -> tuple[bytes, bool]:
+    """Unpack all members of packed data, up to little more than so many bytes; say whether that came to an end."""
+    unpacker = _unpacker(data)
     parts: list[bytes] = []
-    try:
-        while sum(map(len, parts)) <= _LARGEST:
-            parts.append(unpacker.decompress(data, _CHUNK))
-            if unpacker.eof:
-                data = unpacker.unused_data
-                following = _unpacker(data)
-                if type(following) is not type(unpacker):
-                    return b"".join(parts)
-                unpacker = following
-            else:
-                data = getattr(unpacker, "unconsumed_tail", b"")
-                if not (parts[-1] or data):
-                    break
+    while sum(map(len, parts)) <= most:
+        parts.append(unpacker.decompress(data, _CHUNK))
+        if unpacker.eof:
+            data = unpacker.unused_data
+            following = _unpacker(data)
+            if type(following) is not type(unpacker):
+                return b"".join(parts), True
+            unpacker = following
         else:
-            return b"".join(parts)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise _damaged(path, f" ({error})") from error
-    raise _damaged(path)
+            data = getattr(unpacker, "unconsumed_tail", b"")
+            if not (parts[-1] or data):
+                return b"".join(parts), False
+    return b"".join(parts), True
 
 
 def _damaged(path: str, said: str = "") -> SourceError:

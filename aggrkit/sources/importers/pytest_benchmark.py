@@ -26,7 +26,7 @@ __all__ = ["FORMAT"]
 
 def _suits(head: Head) -> bool:
     whole = head.has("machine_info") and (head.has("commit_info") or head.has("benchmarks"))
-    return whole or head.has("benchmarks.[].stats", "benchmarks.[].fullname")
+    return whole or head.has("machine_info.node") or head.has("benchmarks.[].stats", "benchmarks.[].fullname")
 
 
 def _read(content: Content) -> Iterator[Row]:

@@ -122,11 +122,11 @@ def importable(source: str | Path | Sequence[str | Path]) -> list[tuple[str, For
             return _of_folder(place, str(source))
         if place.is_file():
             known = recognised(str(place)) if _suffix(place) not in _TABLES else None
-            return None if known is None else [(str(source), known)]
+            return None if known is None else [(str(place), known)]
         paths = sorted(path for path in glob.glob(str(place), recursive=True) if os.path.isfile(path))  # noqa: PTH113, PTH207
         label = str(source)
     else:
-        paths = [str(path) for path in source]
+        paths = [str(Path(path).expanduser()) for path in source]
         label = "the list"
     heads = {path: None if _suffix(Path(path)) in _TABLES else Head.of(path) for path in paths}
     found = {path: None if head is None else _suiting(head) for path, head in heads.items()}
