@@ -126,7 +126,9 @@ def _tables(path: str, config: dict[str, str]) -> Relation:
         place = Path(path).expanduser()
         if place.is_file() and place.stat().st_size and place.suffix.casefold() in _PERHAPS_OF_A_TOOL:
             titles = ", ".join(known.title for known in FORMATS.values())
-            hint = f"nor does it begin like a file of a tool ({titles}): if it is one, it was cut off, so write it again"
+            hint = (
+                f"nor does it begin like a file of a tool ({titles}): if it is one, it was cut off, so write it again"
+            )
             raise SourceError(f"{error}; {hint}") from error
         raise
 

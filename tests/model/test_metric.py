@@ -226,3 +226,22 @@ def test_a_normalised_metric_is_a_ratio_that_is_better_when_higher() -> None:
         ratio = normalized_metric(metric_by_name(name))
         assert (ratio.name, ratio.unit, ratio.sign) == (f"normalized_{name}", "ratio", 1)
         assert name in ratio.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "direction"),
+    [
+        ("ns_per_op", "ns/op", "lower"),
+        ("bytes_per_op", "B/op", "lower"),
+        ("allocs_per_op", "allocs/op", "lower"),
+        ("p99_us_per_call", "us/op", "lower"),
+        ("errors_per_op", "errors/op", "lower"),
+        ("swaps_per_op", "swaps/op", "unknown"),
+        ("ops_per_second", "ops/s", "higher"),
+        ("time_per_op_ns", "ns", "lower"),
+    ],
+)
+def test_what_an_operation_costs(name: str, unit: str, direction: str) -> None:
+    metric = metric_by_name(name)
+    assert (metric.unit, metric.direction) == (unit, direction)
+    assert metric.minimum == 0

@@ -36,7 +36,9 @@ def said() -> dict[str, set[tuple[str, str, float]]]:
 
 
 def values(frame: pd.DataFrame) -> set[tuple[str, str, float]]:
-    metrics = [column.name for column in frame.aggr.schema.columns if column.metric is not None and column.name in frame]
+    metrics = [
+        column.name for column in frame.aggr.schema.columns if column.metric is not None and column.name in frame
+    ]
     tests = frame["test_case"].fillna("") if "test_case" in frame else pd.Series("", frame.index)
     return {
         (test, name, float(value))
@@ -204,5 +206,3 @@ def test_a_go_line_without_a_result_is_a_row_that_says_so(tmp_path: Path) -> Non
     assert frame["test_case"].tolist() == ["A-2", "B-2"]
     assert frame["status"].tolist() == ["error", "passed"]
     assert frame.at[0, "reason"] == "no result in line 2: BenchmarkA-2 \tprinted by the test"
-
-

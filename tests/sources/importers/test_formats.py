@@ -218,12 +218,17 @@ def test_hyperfine_has_an_observation_for_each_execution() -> None:
     assert frame["arg_n"].tolist() == [r["parameters"]["n"] for r in raw["results"] for _ in r["times"]]
     assert "user_time_seconds" not in frame  # means over executions are no observations
     failing = read("hyperfine/failing.json")
-    assert failing.groupby("test_case")["status"].unique().map(list).to_dict() == {"false": ["failed"], "true": ["passed"]}
+    assert failing.groupby("test_case")["status"].unique().map(list).to_dict() == {
+        "false": ["failed"],
+        "true": ["passed"],
+    }
     assert set(failing.loc[failing["status"] == "failed", "return_code"]) == {1.0}
 
 
 def test_hyperfine_with_one_execution_has_its_user_time_and_memory(tmp_path: Path) -> None:
-    raw = {"results": [{"command": "ls", "mean": 0.2, "user": 0.1, "system": 0.05, "times": [0.2], "exit_codes": [None]}]}
+    raw = {
+        "results": [{"command": "ls", "mean": 0.2, "user": 0.1, "system": 0.05, "times": [0.2], "exit_codes": [None]}]
+    }
     raw["results"][0]["memory_usage_byte"] = [4096]
     (tmp_path / "one.json").write_text(json.dumps(raw))
     (row,) = import_file(str(tmp_path / "one.json")).to_dict("records")
@@ -398,7 +403,9 @@ def test_mlperf_inference_says_the_same_in_both_files(scenario: str, rate: float
 
 
 def test_mlperf_inference_of_language_models_has_token_metrics(tmp_path: Path) -> None:
-    text = (FOLDER / "mlperf_inference/example_system/resnet50/Offline/performance/run_1/mlperf_log_summary.txt").read_text()
+    text = (
+        FOLDER / "mlperf_inference/example_system/resnet50/Offline/performance/run_1/mlperf_log_summary.txt"
+    ).read_text()
     tokens = (
         "Tokens per second: 1234.5\n"
         "99.00 percentile first token latency (ns) : 2000000\n"

@@ -56,7 +56,9 @@ def test_a_glob_of_sessions_compares_builds_by_their_runs(sessions: Path) -> Non
     assert 9 < line["change_pct"] < 11
     assert line["n_baseline"] == 15 * 8
     assert len(found.rows(0)) == 30 * 8
-    same = runs.compare(("old",), "new", by="commit", where={"source_file": [f"{day:04d}_run.json" for day in (14, 16)]})
+    same = runs.compare(
+        ("old",), "new", by="commit", where={"source_file": [f"{day:04d}_run.json" for day in (14, 16)]}
+    )
     assert same.at[0, "runs_current"] == 1
 
 
@@ -81,7 +83,9 @@ def test_the_published_answer_of_benchstat(small_data: Path, tmp_path: Path) -> 
     samples = pd.read_csv(small_data / "importers" / "go" / "benchstat_samples.csv")
     for name, rows in samples.groupby("file"):
         lines = [f"Benchmark{r.benchmark} \t{100} \t{r.value:.0f} {r.unit}" for r in rows.itertuples()]
-        (tmp_path / str(name)).write_text("\n".join(["goos: linux", "pkg: encode", *lines, "PASS", "ok \tencode\t1.2s\n"]))
+        (tmp_path / str(name)).write_text(
+            "\n".join(["goos: linux", "pkg: encode", *lines, "PASS", "ok \tencode\t1.2s\n"])
+        )
     found = aggrkit.open(str(tmp_path / "*.txt")).compare("old.txt", "new.txt", by="source_file", statistic="p50")
     found = found.set_index("model")
     # benchstat: json -17.2 % (medians 1.718 and 1.423 us, p = 0.000), gob ~ (3.066 and 3.070 us, p = 0.446)
@@ -92,14 +96,19 @@ def test_the_published_answer_of_benchstat(small_data: Path, tmp_path: Path) -> 
 
 
 def test_benchmarks_that_all_passed_have_no_pass_rate() -> None:
-    assert [metric.name for metric in aggrkit.open(FOLDER / "hyperfine" / "params.json").schema.metrics] == ["time_seconds"]
+    assert [metric.name for metric in aggrkit.open(FOLDER / "hyperfine" / "params.json").schema.metrics] == [
+        "time_seconds"
+    ]
     failing = aggrkit.open(FOLDER / "hyperfine" / "failing.json").stats(metrics="passed")
     assert failing.set_index("model")["mean"].to_dict() == {"false": 0.0, "true": 1.0}
 
 
 def test_a_folder_of_asv_passes_over_what_lies_beside_the_results() -> None:
     runs = aggrkit.open(FOLDER / "asv" / "results")
-    assert runs.compare("155925914ebadceab02af94d3fe8e8b9dfffbe99", by="commit", metrics="memory_bytes").at[0, "n_current"] == 1
+    assert (
+        runs.compare("155925914ebadceab02af94d3fe8e8b9dfffbe99", by="commit", metrics="memory_bytes").at[0, "n_current"]
+        == 1
+    )
 
 
 def test_a_test_of_loadgen_is_there_once_though_two_files_tell_of_it() -> None:
