@@ -153,7 +153,7 @@ class AggrAccessor(Results):
 
 
 def open(
-    source: str | Path | pd.DataFrame | duckdb.DuckDBPyConnection | ibis.Table,
+    source: str | Path | Sequence[str | Path] | pd.DataFrame | duckdb.DuckDBPyConnection | ibis.Table,
     *,
     table: str | None = None,
     memory_limit: str | None = None,
@@ -164,9 +164,11 @@ def open(
 
     Parameters
     ----------
-    source : str, path, pandas.DataFrame, duckdb.DuckDBPyConnection or ibis.Table
+    source : str, path, list of paths, pandas.DataFrame, duckdb.DuckDBPyConnection or ibis.Table
         CSV, Parquet or JSON lines: a file, a glob ("runs/*.parquet"), or a folder of hive partitions; a DuckDB file
-        (".duckdb") or connection; a frame; an Ibis table on any engine.
+        (".duckdb") or connection; a frame; an Ibis table on any engine. Or what a tool wrote, also as several files in
+        a list: JSON of pytest-benchmark, Google Benchmark and hyperfine, output of ``go test -bench``, results of asv,
+        JUnit XML, logs of MLPerf. These are told by what they hold, packed or not, and read into memory.
     table : str, optional
         Which table of a database; may be left out where there is only one.
     memory_limit : str, optional

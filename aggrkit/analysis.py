@@ -371,10 +371,10 @@ class Analysis:
 
         Parameters
         ----------
-        baseline, current : value or list of values, pair of times, timedelta or DataFrame
+        baseline, current : value or list of values, pair of times, timedelta, DataFrame or Analysis
             With `by`: values of that column; all other values are current by default. Without: two time ranges; or a
-            timedelta as `baseline`, the latest such span against all before it; or another DataFrame as `baseline`,
-            against which this one is compared.
+            timedelta as `baseline`, the latest such span against all before it; or another DataFrame (or what was
+            opened of the files of a tool) as `baseline`, against which this one is compared.
         by : str, optional
             The column that tells the sides apart.
         level, metrics, where, time_range

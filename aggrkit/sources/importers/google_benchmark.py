@@ -37,9 +37,7 @@ _WAYS: Final = frozenset({"real_time", "process_time", "manual_time"})
 def _suits(head: Head) -> bool:
     if head.has("benchmarks.[].run_name") or head.has("benchmarks.[].name", "benchmarks.[].time_unit"):
         return True
-    return head.has("context.host_name") or (
-        head.has("context.num_cpus") and (head.has("context.library_build_type") or head.has("context.executable"))
-    )
+    return head.has("context.host_name") or head.has("context.num_cpus")
 
 
 def _read(content: Content) -> Iterator[Row]:

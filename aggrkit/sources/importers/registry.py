@@ -77,7 +77,8 @@ def import_file(path: str, known: Format | None = None) -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row per observation, its columns as the schema recognises them. ``result_id`` follows from what the file
-        says, so that the same results are the same wherever the file is.
+        says, so that the same results are the same wherever the file is. Folders such as ``build=12`` on the way to
+        the file say what it doesn't say itself, as with tables.
 
     Raises
     ------
@@ -93,7 +94,8 @@ def import_file(path: str, known: Format | None = None) -> pd.DataFrame:
         raise content.broken("it holds no result")
     changed = datetime.fromtimestamp(Path(path).stat().st_mtime, UTC)
     marks = {"result_type": found.result_type, "source_file": Path(path).name, "file_modified": changed}
-    return frame_of([{**row, **marks} for row in rows])
+    folders = _partitions(path)
+    return frame_of([{**folders, **{k: v for k, v in row.items() if v is not None}, **marks} for row in rows])
 
 
 def import_files(files: Sequence[tuple[str, Format]]) -> pd.DataFrame:
@@ -164,6 +166,12 @@ def _files_in(place: Path) -> Iterator[Path]:
     for folder, inner, names in os.walk(place):
         inner[:] = [name for name in inner if not name.startswith(".")]
         yield from (Path(folder, name) for name in names if not name.startswith("."))
+
+
+def _partitions(path: str) -> dict[str, str]:
+    """Return what folders named like "build=12" say."""
+    pairs = [part.split("=", 1) for part in Path(path).parts[:-1] if "=" in part]
+    return {name: value for name, value in pairs if name.isidentifier() and value}
 
 
 def _suffix(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "data" / "importers"
-_LOADGEN = FOLDER / "mlperf_inference" / "example_system" / "resnet50"
+_LOADGEN = "mlperf_inference/example_system/resnet50"
 
 FILES = {
     "pytest_benchmark/rounds.json": "pytest-benchmark",
@@ -25,7 +25,7 @@ FILES = {
     "mlperf_training/result_0.txt": "mlperf-training",
     "mlperf_training/result_2.txt": "mlperf-training",
     **{
-        f"mlperf_inference/example_system/resnet50/{scenario}/performance/run_1/mlperf_log_{name}.txt": "mlperf-inference"
+        f"{_LOADGEN}/{scenario}/performance/run_1/mlperf_log_{name}.txt": "mlperf-inference"
         for scenario in ("Offline", "SingleStream", "Server")
         for name in ("summary", "detail")
     },

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,9 @@ import aggrkit
 from aggrkit.errors import AggrError, SourceError
 from aggrkit.sources.importers import FORMATS, import_file
 from tests.sources.importers.files import FILES, FOLDER
+
+if TYPE_CHECKING:
+    from aggrkit.sources.importers.format import Format
 
 WHOLE = {name: (FOLDER / name).read_bytes() for name in FILES}
 _SUMMARY = next(name for name in FILES if name.endswith("mlperf_log_summary.txt"))
@@ -48,6 +53,14 @@ def values(frame: pd.DataFrame) -> set[tuple[str, str, float]]:
     }
 
 
+def attempted(path: str, known: Format) -> tuple[pd.DataFrame | None, str]:
+    """Return what a file gives, or what the error says."""
+    try:
+        return import_file(path, known), ""
+    except SourceError as error:
+        return None, str(error)
+
+
 @pytest.mark.parametrize("name", ONE_EACH)
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_a_file_that_is_cut_off_says_so_or_gives_only_what_is_whole(
@@ -58,11 +71,10 @@ def test_a_file_that_is_cut_off_says_so_or_gives_only_what_is_whole(
     cut = WHOLE[name][: int(share * len(WHOLE[name]))]
     path.write_bytes(cut)
     known = FORMATS[FILES[name]]
-    try:
-        frame = import_file(str(path), known)
-    except SourceError as error:
-        assert str(path) in str(error)
-        assert len(str(error)) < 600
+    frame, error = attempted(str(path), known)
+    if frame is None:
+        assert str(path) in error
+        assert len(error) < 600
     else:
         assert known.name in IN_LINES or cut.strip() == WHOLE[name].strip()
         if known.name == "go":
@@ -77,10 +89,8 @@ def test_opening_what_was_cut_off_never_gives_a_traceback(name: str, share: floa
     place.mkdir(parents=True, exist_ok=True)
     path = place / Path(name).name
     path.write_bytes(WHOLE[name][: max(1, int(share * len(WHOLE[name])))])
-    try:
-        aggrkit.open(path).stats(level=[])
-    except AggrError as error:
-        assert str(error)  # in words; what can't be told any more is a table of text, or not readable
+    with contextlib.suppress(AggrError):  # what can't be told any more is a table of text, or not readable
+        assert len(aggrkit.open(path).stats(level=[]))
 
 
 @pytest.mark.parametrize("name", ONE_EACH)
@@ -102,10 +112,9 @@ def test_a_damaged_byte_never_gives_a_traceback(name: str, place_of_byte: float,
     data = bytearray(WHOLE[name])
     data[int(place_of_byte * len(data))] = byte
     path.write_bytes(bytes(data))
-    try:
-        frame = import_file(str(path), FORMATS[FILES[name]])
-    except SourceError as error:
-        assert str(path) in str(error)
+    frame, error = attempted(str(path), FORMATS[FILES[name]])
+    if frame is None:
+        assert str(path) in error
     else:
         assert len(frame)
         assert frame.aggr.schema.metrics is not None
@@ -129,6 +138,7 @@ OUTSIDE = (
     '<?xml version="1.0"?><!DOCTYPE testsuite [<!ENTITY a SYSTEM "file:///etc/hostname">]>'
     '<testsuite><testcase name="&a;"/></testsuite>'
 )
+ASV_START = '{"commit_hash": "a", "env_name": "b", "version": 2, '
 DTD_ALONE = '<!DOCTYPE testsuite SYSTEM "http://127.0.0.1:9/x.dtd"><testsuite><testcase name="a"/></testsuite>'
 
 
@@ -168,11 +178,10 @@ def test_numbers_that_no_float_holds_cost_only_their_cell(tmp_path: Path) -> Non
         ("a.json", '{"machine_info": {"node": 1}, "benchmarks": []}', "it holds no result"),
         ("a.json", '{"machine_info": {"node": 1}, "benchmarks": [{"stats": {}}]}', "benchmark 1 has no name"),
         ("a.json", '{"context": {"host_name": 1}, "benchmarks": [{"name": "a", "time_unit": "y"}]}', "none of ns, us"),
-        ("a.json", '{"commit_hash": "a", "env_name": "b", "version": 2}', "'result_columns' is no list but None"),
+        ("a.json", ASV_START + '"x": 1}', "'result_columns' is no list but None"),
         (
             "a.json",
-            '{"commit_hash": "a", "env_name": "b", "version": 2, "result_columns": ["result", "params"],'
-            ' "results": {"time_a": [[1, 2], [["1"]]]}}',
+            ASV_START + '"result_columns": ["result", "params"], "results": {"time_a": [[1, 2], [["1"]]]}}',
             "time_a has 2 results for 1 combinations",
         ),
         ("a.txt", "goos: linux\npkg: a\n", "no line has a result of a benchmark"),

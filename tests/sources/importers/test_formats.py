@@ -9,9 +9,8 @@ import lzma
 import re
 import shutil
 from collections import Counter
-from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,9 @@ import pytest
 import aggrkit
 from aggrkit.sources.importers import FORMATS, import_file, recognised
 from tests.sources.importers.files import FILES, FOLDER
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ROLES = {
     "run_id": "run_id",
@@ -286,7 +288,7 @@ def test_asv_without_its_list_of_benchmarks_numbers_the_parameters(tmp_path: Pat
 def test_asv_of_an_old_version_says_what_to_do(tmp_path: Path) -> None:
     raw = document("asv/results/machine/12d404ce-existing-py_usr_bin_python3.11.json") | {"version": 1}
     (tmp_path / "old.json").write_text(json.dumps(raw))
-    with pytest.raises(aggrkit.errors.SourceError, match="version 1 .* asv update"):
+    with pytest.raises(aggrkit.errors.SourceError, match=r"version 1 .* asv update"):
         import_file(str(tmp_path / "old.json"))
 
 

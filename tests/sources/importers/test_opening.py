@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ import aggrkit
 from aggrkit.errors import SchemaError, SourceError, UnknownNameError
 from tests.sources.importers.files import FOLDER
 from tests.unprivileged import unprivileged_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ROUNDS = FOLDER / "pytest_benchmark" / "rounds.json"
 
@@ -121,6 +124,20 @@ def test_files_of_several_tools_go_together(tmp_path: Path) -> None:
     shutil.copy(FOLDER / "hyperfine" / "params.json", tmp_path / "b.json")
     stats = aggrkit.open(tmp_path).stats(level=["source_file"], metrics="time_seconds")
     assert stats["source_file"].tolist() == ["a.json", "b.json"]
+
+
+def test_folders_say_what_the_files_do_not(tmp_path: Path) -> None:
+    for build, day in (("41", "2026-03-01"), ("42", "2026-03-02")):
+        folder = tmp_path / f"build={build}" / f"timestamp={day}"
+        folder.mkdir(parents=True)
+        text = (FOLDER / "junit" / "surefire.xml").read_text()
+        (folder / "TEST-a.xml").write_text(text.replace('time="0.019"', f'time="0.0{build}"'))
+    runs = aggrkit.open(tmp_path)
+    assert runs.schema.role("timestamp").name == "timestamp"
+    assert runs.schema.column("build").role == "version"
+    found = runs.compare("41", "42", by="build", metrics="execution_time_seconds").set_index("model")
+    line = found.loc["org.example.SumTest.fails"]
+    assert (line["baseline"], line["current"]) == (0.041, 0.042)
 
 
 def test_files_of_tools_beside_others_are_an_error_that_names_them(tmp_path: Path) -> None:
