@@ -11,6 +11,7 @@ import pandas as pd
 from aggrkit.errors import EmptySelectionError
 from aggrkit.findings.gate.incidents import Incident, incidents_of
 from aggrkit.findings.gate.judging import OUTCOMES, judged
+from aggrkit.findings.gate.rules import Rules
 from aggrkit.findings.gate.saying import missing_words, moved_words, notes_of, undecided_words
 from aggrkit.findings.gate.wording import clean
 from aggrkit.findings.words import group_names, verdict_counts
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aggrkit.findings.comparison import Comparison
-    from aggrkit.findings.gate.rules import Rules
 
-__all__ = ["Gate", "gate_of"]
+__all__ = ["Gate", "gate_of", "gate_without_data"]
 
 _OPEN: Final = 0
 _REGRESSED: Final = 1
@@ -181,7 +181,8 @@ def gate_of(comparison: Comparison, rules: Rules) -> Gate:
     code = _REGRESSED if moved else _NO_DATA if reasons else _OPEN
     blocking = ["fails", *(["missing"] if rules.missing == "fail" else [])]
     counts = found.lines["outcome"].value_counts()
-    verdicts = verdict_counts(comparison["verdict"])
+    none = "" if comparison["verdict"].eq("regressed").any() else "none regressed, "
+    verdicts = f"{none}{verdict_counts(comparison['verdict'])}"
     sides = f"{clean(meta['current'])} against {clean(meta['baseline'])}"
     return Gate(
         passed=code == _OPEN,
@@ -196,6 +197,30 @@ def gate_of(comparison: Comparison, rules: Rules) -> Gate:
         method=tuple(clean(line, longest=1000) for line in comparison.explain().split("\n")[1:]),
         groups=groups,
         _lines=found.lines,
+    )
+
+
+def gate_without_data(error: str) -> Gate:
+    """Return the closed gate of a comparison that couldn't be made, so that reports can say it.
+
+    Parameters
+    ----------
+    error : str
+        Why it couldn't be made.
+    """
+    return Gate(
+        passed=False,
+        exit_code=_NO_DATA,
+        headline="Gate closed: the results can't tell.",
+        reasons=(clean(error, longest=2000),),
+        incidents=(),
+        notes=(),
+        counts=MappingProxyType({}),
+        rules=Rules(),
+        meta=MappingProxyType({}),
+        method=(),
+        groups=(),
+        _lines=pd.DataFrame(),
     )
 
 

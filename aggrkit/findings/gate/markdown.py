@@ -49,7 +49,7 @@ def markdown(gate: Gate) -> str:
     parts += [_table(table) for table in tables if not table.folded]
     notes = [_listed(escaped(note) for note in gate.notes)]
     folded = [_folded(table.title, _grid(table)) for table in tables if table.folded]
-    method = [_folded("How it was decided", _listed(escaped(line) for line in gate.method))]
+    method = [_folded("How it was decided", _listed(map(escaped, gate.method)))] if gate.method else []
     return _fitting([*parts, *notes, *folded, *method])
 
 

@@ -44,7 +44,7 @@ def html_of(gate: Gate) -> str:
             *shown,
             _listed(gate.notes),
             *folded,
-            _folded("How it was decided", _listed(gate.method)),
+            _folded("How it was decided", _listed(gate.method)) if gate.method else "",
             "</div>",
         ]
     )

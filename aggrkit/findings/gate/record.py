@@ -51,7 +51,7 @@ def as_json(gate: Gate, indent: int | None) -> str:
         By how much lines are indented.
     """
     meta = {name: value for name, value in gate.meta.items() if name != "selection"}
-    selection = gate.meta["selection"]
+    selection = gate.meta.get("selection")
     content = {
         "format": FORMAT,
         "passed": gate.passed,
@@ -61,7 +61,7 @@ def as_json(gate: Gate, indent: int | None) -> str:
         "notes": gate.notes,
         "counts": dict(gate.counts),
         "rules": gate.rules.as_dict(),
-        "comparison": meta | {"selection": selection.as_dict() if isinstance(selection, Selection) else {}},
+        "comparison": meta | ({"selection": selection.as_dict()} if isinstance(selection, Selection) else {}),
         "method": gate.method,
         "incidents": [_incident(incident) for incident in gate.incidents],
         "lines": [_line(line, gate) for line in records_of(gate._lines)],

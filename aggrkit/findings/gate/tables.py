@@ -54,6 +54,8 @@ class Table:
 def tables_of(gate: Gate) -> list[Table]:
     """Return the tables that have lines: what closes the gate first, then what was let pass, then all else."""
     lines = gate._lines
+    if not len(lines):
+        return []
     fails = of_outcome(lines, "fails")
     let_pass = of_outcome(lines, "permitted", "expected", "tolerated", "small")
     parts: list[tuple[str, pd.DataFrame, bool]] = [
