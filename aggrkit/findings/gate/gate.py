@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -130,6 +130,14 @@ class Gate:
 
         return as_json(self, indent)
 
+    def __post_init__(self) -> None:
+        for name in ("counts", "meta"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = (getattr(self, each.name) for each in fields(self))
+        return Gate, tuple(dict(value) if isinstance(value, MappingProxyType) else value for value in values)
+
     def __bool__(self) -> bool:
         return self.passed
 
@@ -191,9 +199,9 @@ def gate_of(comparison: Comparison, rules: Rules) -> Gate:
         reasons=reasons,
         incidents=incidents_of(found.lines, groups, blocking),
         notes=tuple(notes_of(found, details, meta, rules)),
-        counts=MappingProxyType({name: int(counts[name]) for name in OUTCOMES if counts.get(name)}),
+        counts={name: int(counts[name]) for name in OUTCOMES if counts.get(name)},
         rules=rules,
-        meta=MappingProxyType(meta),
+        meta=meta,
         method=tuple(clean(line, longest=1000) for line in comparison.explain().split("\n")[1:]),
         groups=groups,
         _lines=found.lines,
@@ -215,9 +223,9 @@ def gate_without_data(error: str) -> Gate:
         reasons=(clean(error, longest=2000),),
         incidents=(),
         notes=(),
-        counts=MappingProxyType({}),
+        counts={},
         rules=Rules(),
-        meta=MappingProxyType({}),
+        meta={},
         method=(),
         groups=(),
         _lines=pd.DataFrame(),

@@ -42,7 +42,7 @@ def junit(gate: Gate) -> str:
     suite.set("name", _SUITE)
     suite.set("time", _NO_TIME)
     ElementTree.indent(suite)
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(suite, encoding="unicode")}\n'
+    return f'<?xml version="1.0"?>\n{ElementTree.tostring(suite, encoding="unicode")}\n'
 
 
 def _properties(suite: ElementTree.Element, gate: Gate) -> None:

@@ -25,10 +25,11 @@ _STEERING: Final = re.compile(
     r"|(?<![^\W_])_|_(?![^\W_])"  # emphasis is not within words
     r"|(?<=:)/|(?<=\bwww)\."  # what would be a link
     r"|(?<!-)>"
+    r"|[@#](?=\w)"
 )
-_CALLING: Final = re.compile(r"([@#])(?=\w)")
-_NOBODY: Final = r"\1&#8203;"
-"""An entity alone doesn't keep GitHub from calling @somebody; a space of no width does."""
+_CALLING: Final = "@#"
+_NO_WIDTH: Final = "&#8203;"
+"""An entity alone doesn't keep GitHub from calling @somebody; a space of no width after the mark does."""
 
 
 def markdown(gate: Gate) -> str:
@@ -55,7 +56,11 @@ def markdown(gate: Gate) -> str:
 
 def escaped(text: str) -> str:
     """Return a sentence in which nothing is markup, a link or a mention: what could be is an entity."""
-    return _CALLING.sub(_NOBODY, _STEERING.sub(lambda found: f"&#{ord(found[0])};", " ".join(text.split())))
+    return _STEERING.sub(lambda found: _harmless(found[0]), " ".join(text.split()))
+
+
+def _harmless(mark: str) -> str:
+    return mark + _NO_WIDTH if mark in _CALLING else f"&#{ord(mark)};"
 
 
 def code(name: str) -> str:
