@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
-
-import pandas as pd
 
 from aggrkit.cli.asking import opened, values_in
 from aggrkit.errors import SchemaError, listed
@@ -15,12 +14,15 @@ from aggrkit.model.selection import TimeRange
 from aggrkit.pipeline.expressions import fetch
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from aggrkit.accessor import Results
 
 __all__ = ["add_sides", "frame_of", "sides_in"]
 
 _BETWEEN: Final = ".."
-_LENGTH: Final = re.compile(r"\d+(\.\d+)?\s*(min|h|d|w)", re.IGNORECASE)
+_LENGTH: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(min|h|d|w)", re.IGNORECASE)
+_UNITS: Final = {"min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _USAGE: Final = (
     "say what is compared: --by COLUMN --baseline VALUE [--current VALUE], "
     "--baseline START..END [--current START..END], --lookback 7d, or --against FILE"
@@ -110,10 +112,14 @@ def _times(option: str, text: str) -> TimeRange:
     return span
 
 
-def _span(text: str) -> pd.Timedelta:
-    if not _LENGTH.fullmatch(text.strip()):
+def _span(text: str) -> timedelta:
+    found = _LENGTH.fullmatch(text.strip())
+    if found is None:
         raise ValueError(f"--lookback is a number with min, h, d or w, such as 7d or 24h; got {text!r}")
-    span = pd.Timedelta(text.strip().lower())
-    if not span > pd.Timedelta(0):
+    try:
+        span = timedelta(**{_UNITS[found[2].lower()]: float(found[1])})
+    except OverflowError as error:
+        raise ValueError(f"--lookback is a span that there is; got {text!r}") from error
+    if not span:
         raise ValueError(f"--lookback is a span above zero; got {text!r}")
     return span
