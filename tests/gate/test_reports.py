@@ -199,7 +199,7 @@ def test_any_name_is_shown_as_it_is_and_nothing_else(name: str) -> None:
 def test_markdown_says_what_a_reviewer_asks_first(every: dict[str, Any]) -> None:
     text = every["regressed"].to_markdown()
     assert text.startswith("### \N{CROSS MARK} Gate closed: 1.5 against 1.4, 1 regressed, 1 improved, ")
-    assert "- **1 regressed of 6 lines, and none may.**" in text
+    assert "\n**1 regressed of 6 lines, and none may.**\n" in text
     row = r"^\| `m0` \| `gpu` \| `latency_ms` \| [\d.]+ ms \| [\d.]+ ms \| \+[\d.]+ % \|"
     assert re.search(row, text, re.MULTILINE)
     assert every["clean"].to_markdown().startswith("### \N{WHITE HEAVY CHECK MARK} Gate open: ")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from aggrkit.findings.gate.judging import records_of
-from aggrkit.findings.gate.wording import clean, line_words, runs, subject, unit_of
+from aggrkit.findings.gate.wording import clean, group, line_words, runs, subject, unit_of
 from aggrkit.findings.words import signed
 from aggrkit.pipeline.incidents import EVERYWHERE, SCATTERED, slices_of
 
@@ -81,11 +81,29 @@ def _of_verdict(
     alone: list[Incident] = []
     for _, found in slices_of(lines, flagged, columns).iterrows():
         mine = lines.loc[found["lines"]]
-        if found["slice"] == SCATTERED or len(mine) == 1:
+        if verdict == "missing" and found["slice"] == SCATTERED and groups:
+            alone += _by_group(mine, lines, groups)
+        elif found["slice"] == SCATTERED or len(mine) == 1:
             alone += [_single(line, groups, verdict) for line in records_of(mine)]
         else:
             together.append(_slice(mine, str(found["slice"]), int(found["members"]), verdict))
     return together + sorted(alone, key=lambda one: -abs(one.change_pct or 0.0))
+
+
+def _by_group(mine: pd.DataFrame, lines: pd.DataFrame, groups: Sequence[str]) -> list[Incident]:
+    """Gather missing lines by what they are of: a test that didn't run lacks all of its metrics."""
+    sizes = lines.groupby([*groups], dropna=False, observed=True, sort=False).size()
+    found = []
+    for key, part in mine.groupby([*groups], dropna=False, observed=True, sort=False):
+        first = records_of(part.head(1))[0]
+        if len(part) == 1:
+            found.append(_single(first, groups, "missing"))
+            continue
+        where, members = group(first, groups), int(sizes.loc[key])
+        share = f"all {members:,}" if len(part) == members else f"{len(part):,} of the {members:,}"
+        words = f"missing: {share} lines of {where}"
+        found.append(Incident("missing", where, len(part), members, None, None, None, words))
+    return found
 
 
 def _single(line: dict[str, Any], groups: Sequence[str], verdict: str) -> Incident:

@@ -42,7 +42,7 @@ def markdown(gate: Gate) -> str:
     """
     mark = "\N{WHITE HEAVY CHECK MARK}" if gate.passed else "\N{CROSS MARK}"
     parts = [f"### {mark} {escaped(gate.headline)}"]
-    parts += [_listed(f"**{escaped(reason)}**" for reason in gate.reasons)]
+    parts += [f"**{escaped(reason)}**" for reason in gate.reasons]
     shown = [escaped(str(incident)) for incident in gate.incidents[:_INCIDENTS]]
     more = len(gate.incidents) - len(shown)
     parts += [_listed([*shown, *([f"and {counted(more, 'more incident')}"] if more else [])])]
