@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from aggrkit import __version__
 from aggrkit.cli import demo, explore, ingest
+from aggrkit.cli import check, demo, explore
 from aggrkit.cli.codes import DATA_TROUBLE, INTERRUPTED, USAGE
 from aggrkit.errors import AggrError, UnknownNameError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _COMMANDS: Final = (demo, explore, ingest)
+_COMMANDS: Final = (demo, explore, check)
 _DESCRIPTION: Final = """\
 Understand the results of the same tests on many models, devices and workers.
 
@@ -27,6 +29,8 @@ examples:
   aggrkit demo --lab                  open the quickstart notebook in JupyterLab
   aggrkit explore results.duckdb      look at your own results in the browser
   aggrkit ingest bench.json --into results.duckdb   take results of other tools into a store
+  aggrkit check results.duckdb --by build --baseline 1.4 --current 1.5
+                                      say whether a build may be released
 """
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -17,6 +17,11 @@ from aggrkit.findings.words import (
     signed,
     verdict_counts,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from aggrkit.findings.gate import Expected, Gate
 
 __all__ = ["Comparison"]
 
@@ -68,6 +73,77 @@ class Comparison(Finding):
         lines = lines[lines["verdict"].ne("no_data")].reset_index(drop=True)
         columns = [*group_names(self), "metric", *(["statistic"] if "statistic" in lines else [])]
         return incidents_by_slice(lines, columns, _MOVED)
+
+    def gate(
+        self,
+        max_regressions: int | None = 0,
+        *,
+        fail_on: str = "regressed",
+        missing: str = "fail",
+        tolerate: str | Iterable[str] = (),
+        allow: Iterable[Expected | Mapping[str, Any]] = (),
+        min_effect: float | Mapping[str, float] = 0.0,
+    ) -> Gate:
+        """Say whether these lines let a release pass.
+
+        Parameters
+        ----------
+        max_regressions : int or None, optional
+            So many lines may regress; any number with None.
+        fail_on : {"regressed", "changed", "undecided", "improved"}, optional
+            What closes the gate, and all before it in this order. "changed": also a change of which it isn't known
+            whether it is for the better. "undecided": also a line that isn't decided, so that each must be shown to be
+            equivalent or improved. "improved": also a change for the better, as where results must stay as they are.
+            What regressed, changed or improved counts against `max_regressions`; one undecided line closes the gate.
+        missing : {"fail", "warn"}, optional
+            What becomes of lines of which the current side has no data while the baseline has: a test that didn't run
+            can't regress, so by default they close the gate. New lines never do.
+        tolerate : str or list of str, optional
+            Metrics whose lines are shown, and never close the gate.
+        allow : list of mappings, optional
+            Changes that are expected: each names columns of the comparison and their values or patterns, as in
+            ``{"model": "resnet*", "metric": "memory_mb", "up_to": 0.1, "reason": "a larger cache"}``. Without ``up_to``
+            it lets anything pass, missing lines too. Entries that are no longer needed are named in the notes.
+        min_effect : float or mapping, optional
+            The smallest change that closes the gate, 0.05 for 5 % (5 points for pass rates), or one by metric. The
+            margin of the comparison is what a verdict needs; this is for a gate that is more patient than the table.
+
+        Returns
+        -------
+        Gate
+            With ``passed, exit_code, reasons, incidents, notes``, `explain`, `to_markdown`, `to_junit`, `to_json`. It
+            is true if it is open. The `exit_code` is 0 if it is open, 1 if changes closed it, 3 if only missing data
+            did.
+
+        Raises
+        ------
+        EmptySelectionError
+            If the comparison has no line: nothing was tested, and that must not pass.
+        UnknownNameError
+            If `tolerate`, `allow` or `min_effect` name a metric or column that isn't there.
+        TypeError, ValueError
+            If a value is impossible.
+
+        Notes
+        -----
+        On a table without any true change, the chance that the gate is closed by a regression is at most half of the
+        `alpha` of the comparison (its adjusted tests have two sides); `calibrate` tries it on your own data.
+
+        Examples
+        --------
+        >>> import aggrkit
+        >>> df = aggrkit.datasets.load("mlperf_training")
+        >>> found = df.aggr.compare("v3.0", "v3.1", by="round", metrics="total_time_seconds")
+        >>> gate = found.gate(missing="warn")
+        >>> gate.passed, gate.exit_code
+        (False, 1)
+        >>> print(gate.incidents[0])
+        regressed: 3 of the 6 lines of hardware NVIDIA H100-PCIe-80GB, by +6.69 % in the median (+4.66 to +76.8)
+        """
+        from aggrkit.findings.gate import Rules, gate_of
+
+        rules = Rules(max_regressions, fail_on, missing, tolerate, allow, min_effect)  # type: ignore[arg-type]
+        return gate_of(self, rules)
 
     def _where(self) -> list[str]:
         """Say what the changed lines have in common."""
