@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
+from IPython.core.error import UsageError
 
-from aggrkit.cli.asking import MANY, ROLES, roles_in
+from aggrkit.cli.asking import MANY, ROLES, SHIPPED
 from aggrkit.errors import AggrError
 from aggrkit.magics.magic import COMMANDS, parser_of, split
 from aggrkit.magics.source import results_of, sources_in
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["Completions"]
 
 _LINE: Final = re.compile(r"^(?:[^%]*=)?\s*%aggr\s+(.*)$", re.DOTALL)
+_SMALL: Final = 20_000_000
+"""Bytes up to which a file is opened to complete the names of its columns."""
+
 _OF_COLUMNS: Final = ("by", "across", "columns", "dimensions")
 
 
@@ -49,7 +54,7 @@ class Completions:
         if found is None:
             return {"completions": []}
         words = re.split(r"\s+", found[1])
-        fragment = re.split(r"[,=]", words[-1])[-1] if words[-1].startswith(("-", *"'\"")) is False else words[-1]
+        fragment = words[-1] if words[-1].startswith("-") else re.split(r"[,=]", words[-1])[-1]
         offered, alone = self._offered(found[1], words)
         return {
             "completions": [SimpleCompletion(text, type="aggr") for text in offered if text.startswith(fragment)],
@@ -68,21 +73,21 @@ class Completions:
         options = {name: action for action in parser._actions for name in action.option_strings}
         before = words[-2]
         if before in options and options[before].nargs != 0:
-            return self._values(parser, options[before], text, last), True
+            return self._values(options[before], text, last), True
         if last.startswith("-"):
             return options, True
         if len(words) == 2:
             return sources_in(self._shell.user_ns), False
         return (), False
 
-    def _values(self, parser: argparse.ArgumentParser, action: argparse.Action, text: str, last: str) -> Iterable[str]:
+    def _values(self, action: argparse.Action, text: str, last: str) -> Iterable[str]:
         if action.choices is not None:
             return map(str, action.choices)
-        if action.dest in ("roles", "where") and "=" in last and action.dest == "where":
+        if action.dest == "where" and "=" in last:
             return ()
         if action.dest == "roles" and "=" not in last:
             return (f"{role}=" for role in (*ROLES, *MANY))
-        schema = self._schema(parser, text)
+        schema = self._schema(text)
         if schema is None:
             return LEVELS if action.dest == "level" else ()
         if action.dest in ("metrics", "metric"):
@@ -93,11 +98,17 @@ class Completions:
             return (*LEVELS, *schema.names)
         return schema.names if action.dest in (*_OF_COLUMNS, "roles") else ()
 
-    def _schema(self, parser: argparse.ArgumentParser, text: str) -> Schema | None:
-        """Return what is known of the columns of the source in a line, where it has one that can be read."""
-        source = split(text.partition(" ")[2])[0]
+    def _schema(self, text: str) -> Schema | None:
+        """Return what is known of the columns of the source in a line, where that costs next to nothing.
+
+        Expressions are not evaluated, for that may take long, or change something.
+        """
+        variables = self._shell.user_ns
         try:
-            given: Any = roles_in(None)
-            return results_of(source, None, given, self._shell.user_ns).schema if source else None
-        except AggrError:
+            source = split(text.partition(" ")[2])[0]
+            place = Path(source).expanduser()
+            if source in variables or source.startswith(SHIPPED) or (place.is_file() and place.stat().st_size < _SMALL):
+                return results_of(source, None, {}, variables).schema
+        except (AggrError, UsageError, OSError):
             return None
+        return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import shlex
 from functools import cache
@@ -20,6 +19,7 @@ from aggrkit.errors import AggrError, did_you_mean, listed
 from aggrkit.magics.source import results_of, sources_in
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from aggrkit.findings import Finding
