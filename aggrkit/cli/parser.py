@@ -41,7 +41,9 @@ class Parser(argparse.ArgumentParser):
         if found := re.search(r"unrecognized arguments: (\S+)", message):
             wrong = found[1].partition("=")[0]
             if wrong.startswith("-"):
-                return did_you_mean(wrong, (name for action in self._actions for name in action.option_strings))
+                return did_you_mean(
+                    wrong, (n for action in self._actions for n in action.option_strings if action.dest != "help")
+                )
             if Path(wrong).exists():
                 return "SOURCE is a single argument: put a pattern for many files in quotes, as in 'runs/*.csv'"
         return ""

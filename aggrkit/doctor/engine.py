@@ -67,10 +67,11 @@ def numba_compiles() -> Diagnosis:
     """Compile a function, and look whether compiled ones can be kept."""
     import numba
 
-    if numba.njit(_twice)(21) != 42:
+    compiled: Any = numba.njit(_twice)
+    if compiled(21) != 42:
         return failed(f"numba {numba.__version__} compiles wrongly", install("--force-reinstall", "numba"))
     try:
-        numba.njit(cache=True)(_twice)
+        _ = numba.njit(cache=True)(_twice)
     except RuntimeError:  # "cannot cache function: no locator available"
         return warned(
             "numba has no folder where it can keep compiled functions: changes() compiles at each start",

@@ -86,7 +86,7 @@ def signatures() -> Diagnosis:
         return warned("not examined: nbformat isn't installed", install("nbformat"))
     from nbformat.sign import NotebookNotary
 
-    notary = NotebookNotary()
+    notary = NotebookNotary()  # type: ignore[no-untyped-call]
     place = Path(notary.db_file)
     notary.store.close()
     if type(notary.store).__name__ != "SQLiteSignatureStore":
@@ -106,7 +106,7 @@ def notebook(path: str) -> Diagnosis:
     if not place.is_file():
         return failed(f"{path} is not there", "give the path of a notebook, or of a results file")
     try:
-        found: Any = nbformat.read(place, as_version=4)
+        found: Any = nbformat.read(place, as_version=4)  # type: ignore[no-untyped-call]
     except Exception as error:  # noqa: BLE001 - nbformat lets whatever a damaged file causes through
         said = " ".join(str(error).split())[:100]
         return failed(f"it is no notebook: {said}", "save it again in JupyterLab, or take an older copy")
@@ -116,8 +116,8 @@ def notebook(path: str) -> Diagnosis:
             f"its kernel {name!r} is not installed here",
             f"choose another kernel in JupyterLab, or {sys.executable} -m ipykernel install --user --name {name}",
         )
-    notary = NotebookNotary()
-    trusted = notary.check_signature(found)
+    notary = NotebookNotary()  # type: ignore[no-untyped-call]
+    trusted = notary.check_signature(found)  # type: ignore[no-untyped-call]
     notary.store.close()
     if not trusted:
         return warned("it isn't trusted: the explore panel stays empty until it is run", f"jupyter trust {path}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aggrkit.magics.completing import Completions
+from aggrkit.magics.completing import IDENTIFIER, new_matcher
 from aggrkit.magics.magic import AggrMagics
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ def load(shell: InteractiveShell) -> None:
     """Add ``%aggr`` to a shell, with its completion; a second time changes nothing."""
     unload(shell)
     shell.register_magics(AggrMagics(shell))
-    shell.Completer.custom_matchers.append(Completions(shell))
+    shell.Completer.custom_matchers.append(new_matcher(shell))
 
 
 def unload(shell: InteractiveShell) -> None:
     """Take ``%aggr`` away from a shell."""
     shell.magics_manager.magics["line"].pop("aggr", None)
     matchers = shell.Completer.custom_matchers
-    matchers[:] = [matcher for matcher in matchers if not isinstance(matcher, Completions)]
+    matchers[:] = [one for one in matchers if getattr(one, "matcher_identifier", "") != IDENTIFIER]

@@ -17,14 +17,16 @@ from aggrkit.model.selection import LEVELS
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from IPython.core.completer import SimpleMatcherResult
     from IPython.core.interactiveshell import InteractiveShell
 
     from aggrkit.model.schema import Schema
 
-__all__ = ["Completions"]
+__all__ = ["IDENTIFIER", "new_matcher"]
+
+IDENTIFIER: Final = "aggrkit.aggr"
 
 _LINE: Final = re.compile(r"^(?:[^%]*=)?\s*%aggr\s+(.*)$", re.DOTALL)
 _SMALL: Final = 20_000_000
@@ -33,21 +35,28 @@ _SMALL: Final = 20_000_000
 _OF_COLUMNS: Final = ("by", "across", "columns", "dimensions")
 
 
-class Completions:
-    """A matcher of IPython for the questions, sources, options and values of ``%aggr``.
+def new_matcher(shell: InteractiveShell) -> Callable[[CompletionContext], SimpleMatcherResult]:
+    """Return a matcher of IPython for the questions, sources, options and values of ``%aggr``.
 
     Parameters
     ----------
     shell : InteractiveShell
         The shell whose variables are offered.
     """
+    completions = _Completions(shell)
 
+    @context_matcher(identifier=IDENTIFIER, priority=10)
+    def matcher(context: CompletionContext) -> SimpleMatcherResult:
+        return completions.at(context)
+
+    return matcher
+
+
+class _Completions:
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
-        # What marks a matcher that is called with the whole line, as `context_matcher` does to a function.
-        context_matcher(identifier="aggrkit.aggr", priority=10)(self)
 
-    def __call__(self, context: CompletionContext) -> SimpleMatcherResult:
+    def at(self, context: CompletionContext) -> SimpleMatcherResult:
         """Return what can stand at the cursor."""
         before = context.full_text.split("\n")[context.cursor_line][: context.cursor_position]
         found = _LINE.match(before)

@@ -77,7 +77,7 @@ class AggrMagics(Magics):
     def _answer(self, command: str, rest: str) -> Finding | Panel | None:
         source, options = split(rest)
         given = parser_of(command).parse_args(options)
-        variables = self.shell.user_ns
+        variables = self.shell.user_ns if self.shell else {}
         source = source or given.source
         if not source:
             there = sources_in(variables)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 import aggrkit
-from aggrkit.accessor import Results
+from aggrkit.accessor import AggrAccessor, Results
 from aggrkit.cli.asking import SHIPPED
 from aggrkit.errors import SourceError, UnknownNameError, did_you_mean, listed
 
@@ -41,11 +41,10 @@ def results_of(text: str, table: str | None, roles: Mapping[str, Any], variables
         If it is something of another kind.
     """
     value = variables[text] if text in variables else _file_or_value(text, variables)
-    if isinstance(value, Results) or (isinstance(value, pd.DataFrame) and table is None):
+    if isinstance(value, (Results, pd.DataFrame)):
         if table is not None:
             raise SourceError(f"--table is for databases, and {text} is none; leave it out")
-        found: Results = (value if isinstance(value, Results) else value.aggr)(**roles)
-        return found
+        return (value if isinstance(value, Results) else AggrAccessor(value))(**roles)
     return aggrkit.open(value, table=table, **roles)
 
 
