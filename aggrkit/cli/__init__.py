@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-__all__ = ["main", "new_parser"]
+__all__ = ["Parser", "main", "new_parser"]
 
 _COMMANDS: Final = (demo, questions, explore, doctor, completion)
 """The modules of the commands, in the order of the help."""

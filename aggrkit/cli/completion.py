@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aggrkit.cli.codes import DONE
+from aggrkit.model.selection import LEVELS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["SHELLS", "add_to"]
 
 SHELLS: Final = ("bash", "zsh")
+
+_FILES: Final = ("source", "paths", "files", "output", "into")
+"""The arguments that are files, in whatever command."""
 
 _HOW: Final = """\
 Print a script with which a shell completes commands, options and files.
@@ -41,5 +48,20 @@ def _complete(given: argparse.Namespace) -> int:
     from aggrkit.cli import new_parser
     from aggrkit.cli.telling import write
 
-    write(shtab.complete(new_parser(), given.shell), None)
+    parser = new_parser()
+    for action in _actions(parser):
+        if action.dest in _FILES:
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+        elif action.dest == "level":
+            action.choices = tuple(LEVELS)
+    write(shtab.complete(parser, given.shell), None)
     return DONE
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Return the arguments of all commands."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in dict.fromkeys(action.choices.values()):
+                yield from _actions(inner)

@@ -41,9 +41,8 @@ class Parser(argparse.ArgumentParser):
         if found := re.search(r"unrecognized arguments: (\S+)", message):
             wrong = found[1].partition("=")[0]
             if wrong.startswith("-"):
-                return did_you_mean(
-                    wrong, (n for action in self._actions for n in action.option_strings if action.dest != "help")
-                )
+                known = (action for action in self._actions if action.dest != "help")
+                return did_you_mean(wrong, (name for action in known for name in action.option_strings))
             if Path(wrong).exists():
                 return "SOURCE is a single argument: put a pattern for many files in quotes, as in 'runs/*.csv'"
         return ""
