@@ -4,6 +4,7 @@
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from aggrkit import datasets, errors
 from aggrkit.accessor import (
@@ -37,6 +38,9 @@ from aggrkit.model.constants import (
 )
 from aggrkit.model.metric import Metric
 from aggrkit.model.selection import Selection, TimeRange
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
 
 __all__ = [
     "AGGREGATION_LEVEL_HARDWARE",
@@ -91,3 +95,17 @@ def __getattr__(name: str) -> object:
     if name in _LATE:
         return getattr(import_module(_LATE[name]), name)
     raise AttributeError(f"module 'aggrkit' has no attribute {name!r}")
+
+
+def load_ipython_extension(shell: "InteractiveShell") -> None:
+    """Add the magic ``%aggr`` to IPython, for ``%load_ext aggrkit``."""
+    from aggrkit.magics import load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: "InteractiveShell") -> None:
+    """Take the magic ``%aggr`` away again."""
+    from aggrkit.magics import unload
+
+    unload(shell)

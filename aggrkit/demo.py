@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import textwrap
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import pandas as pd
-from rich import box
-from rich.console import Console, Group
-from rich.padding import Padding
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.rule import Rule
 from rich.table import Table
@@ -19,21 +13,30 @@ from rich.text import Text
 
 from aggrkit import datasets
 from aggrkit.accessor import AggrAccessor
+from aggrkit.printing import (
+    LABEL,
+    STYLES,
+    WIDE,
+    add_line,
+    at_slashes,
+    change_of,
+    comparison_note,
+    new_console,
+    new_table,
+    number_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pandas as pd
+    from rich.console import Console
 
     from aggrkit.analysis import Analysis
     from aggrkit.findings import Finding
     from aggrkit.model.schema import Schema
 
 __all__ = ["TOURS", "show"]
-
-_WIDE: Final = 120
-"""From this many characters on, a table has a column for notes; else they stand below what they are about."""
-
-_LABEL: Final = 24
-"""What a name, and a note below it, get at least."""
 
 _LINES_SHOWN: Final = 12
 _ANOMALIES_SHOWN: Final = 8
@@ -98,7 +101,6 @@ TOURS: Final = {
     ),
 }
 
-_STYLES: Final = {"regressed": "bold red", "improved": "bold green", "undecided": "bold yellow"}
 _ROLES_TOLD: Final = {
     **dict.fromkeys(("run_id", "timestamp", "model", "hardware", "task_type", "worker"), "dimension"),
     **{role: role for role in ("condition", "version", "outcome")},
@@ -122,7 +124,7 @@ def show(name: str) -> None:
     start = time.perf_counter()
     frame = datasets.load(name)
     tour = TOURS[name]
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = new_console()
     console.print(f"{len(frame):,} {tour.holds}", style="bold")
     console.print("Real results that ship with the package; sources: aggrkit/datasets/NOTICE.md.")
     _print_code(console, f"df = aggrkit.datasets.load({name!r})")
@@ -132,7 +134,7 @@ def show(name: str) -> None:
         console.print(f"{rows - len(frame)} of them were handed in again in a later round; the copies are left out.")
         _print_code(console, f"df = df.drop_duplicates({list(tour.copies)})")
     told: set[str] = set()
-    for number, (title, work) in enumerate(_steps(AggrAccessor(frame), tour, console.width >= _WIDE), start=1):
+    for number, (title, work) in enumerate(_steps(AggrAccessor(frame), tour, console.width >= WIDE), start=1):
         _run_step(console, f"{number}. {title}", work, told)
     console.print(f"\n{len(frame):,} observations, {time.perf_counter() - start:.1f} s in all.", style="bold")
 
@@ -211,29 +213,8 @@ def _print_code(console: Console, line: str) -> None:
     console.print(f"    {line}", style="cyan", soft_wrap=True)
 
 
-def _table(label: str, *numbers: str, detail: str = "", least: int = 0) -> Table:
-    """Return an empty table: what a line is about, its numbers, and, if there is room, what else is to be said."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    table.add_column(label, overflow="fold", min_width=least)
-    for heading in numbers:
-        table.add_column(heading, justify="right", no_wrap=True)
-    if detail:
-        table.add_column(detail, overflow="fold")
-    return table
-
-
-def _add_line(table: Table, wide: bool, label: str, *numbers: str, detail: str = "") -> None:
-    """Add a line; the detail has a column of its own, or stands below the label where there is no room for it."""
-    if wide:
-        table.add_row(label, *numbers, detail)
-    elif detail:
-        table.add_row(Group(Text(label), Padding(Text(detail, style="dim"), (0, 0, 0, 2))), *numbers)
-    else:
-        table.add_row(label, *numbers)
-
-
 def _schema_table(schema: Schema) -> Table:
-    table = _table("role", detail="columns")
+    table = new_table("role", detail="columns")
     by_role: dict[str, list[str]] = {}
     why: dict[str, str] = {}
     for column in schema.columns:
@@ -255,14 +236,14 @@ def _schema_table(schema: Schema) -> Table:
 
 def _stats_table(found: Finding) -> Table:
     numbers = ("n", "mean", "std", "min", "p50", "p95", "max")
-    table = _table(_heading(found), *numbers)
+    table = new_table(_heading(found), *numbers)
     for _, line in _largest(found, "p50").iterrows():
-        table.add_row(_label(found, line), *(_number(line[name]) for name in numbers))
+        table.add_row(_label(found, line), *(number_of(line[name]) for name in numbers))
     return table
 
 
 def _rates_table(found: Finding) -> Table:
-    table = _table(_heading(found), "n", "failures", "rate", "95 % interval")
+    table = new_table(_heading(found), "n", "failures", "rate", "95 % interval")
     for _, line in _largest(found, "failures").iterrows():
         interval = f"{100 * line['ci_lower']:.1f} to {100 * line['ci_upper']:.1f} %"
         numbers = f"{line['n']:,}", f"{line['failures']:,}", f"{100 * line['rate']:.1f} %", interval
@@ -271,34 +252,38 @@ def _rates_table(found: Finding) -> Table:
 
 
 def _anomalies_table(found: Finding, wide: bool) -> Table:
-    table = _table(_heading(found), "value", "expected", "severity", detail="run" if wide else "", least=_LABEL)
+    table = new_table(_heading(found), "value", "expected", "severity", detail="run" if wide else "", least=LABEL)
     for _, line in found.head(_ANOMALIES_SHOWN).iterrows():
-        numbers = _number(line["value"]), f"{_number(line['lower'])} to {_number(line['upper'])}", str(line["severity"])
-        run = _at_slashes(str(line["run_id"]), 80 if wide else 36)
-        _add_line(table, wide, _label(found, line), *numbers, detail=run)
+        numbers = (
+            number_of(line["value"]),
+            f"{number_of(line['lower'])} to {number_of(line['upper'])}",
+            str(line["severity"]),
+        )
+        run = at_slashes(str(line["run_id"]), 80 if wide else 36)
+        add_line(table, wide, _label(found, line), *numbers, detail=run)
     return table
 
 
 def _changes_table(found: Finding, wide: bool, tour: _Tour) -> Table:
-    table = _table(
+    table = new_table(
         _heading(found),
         *tour.sides_named,
         "points" if tour.rate else "%",
         "95 % interval",
         detail="note" if wide else "",
-        least=_LABEL,
+        least=LABEL,
     )
     for verdict, lines in found.groupby("verdict", observed=True, sort=True):
         shown = _clearest(lines, str(verdict))
         more = f", {len(shown)} shown" if len(shown) < len(lines) else ""
         more = ", only on one side" if verdict == "no_data" else more
         table.add_section()
-        table.add_row(f"{str(verdict).replace('_', ' ')}: {len(lines)}{more}", style=_STYLES.get(str(verdict), "bold"))
+        table.add_row(f"{str(verdict).replace('_', ' ')}: {len(lines)}{more}", style=STYLES.get(str(verdict), "bold"))
         for _, line in shown.iterrows():
             values = line["baseline"], line["current"]
-            sides = (f"{100 * value:.1f} %" if tour.rate else _number(value) for value in values)
-            change = _change(line["change_pct"]), f"{_change(line['ci_lower'])} to {_change(line['ci_upper'])}"
-            _add_line(table, wide, _label(found, line), *sides, *change, detail=_note(line))
+            sides = (f"{100 * value:.1f} %" if tour.rate else number_of(value) for value in values)
+            change = change_of(line["change_pct"]), f"{change_of(line['ci_lower'])} to {change_of(line['ci_upper'])}"
+            add_line(table, wide, _label(found, line), *sides, *change, detail=comparison_note(line))
     return table
 
 
@@ -326,35 +311,3 @@ def _clearest(lines: pd.DataFrame, verdict: str) -> pd.DataFrame:
     if verdict == "equivalent":
         return lines.sort_values("pvalue", ascending=False).head(3)
     return lines.sort_values("pvalue_adjusted").head(0 if verdict == "no_data" else 5)
-
-
-def _note(line: pd.Series[Any]) -> str:
-    """Return what a reader must know of a line, without reasons and examples."""
-    parts = []
-    if not pd.isna(line["runs_needed"]):
-        parts.append(f"needs about {line['runs_needed']:,} runs a side")
-    for part in str(line["note"]).split("; "):
-        if part.startswith("differs too: "):
-            names = re.sub(r" \(.*?->.*?\)(?=, |$)", "", part.removeprefix("differs too: "))
-            parts.append(f"{names} changed too")
-        elif part and part != "percentage points":
-            parts.append(re.split(r": | \(|, for ", part)[0].replace("of the observations left out", "unmatched"))
-    return "; ".join(parts)
-
-
-def _change(percent: float) -> str:
-    if percent != percent:
-        return "-"
-    return f"{percent:+,.1f}" if abs(percent) < 1000 else f"{percent:+,.0f}"
-
-
-def _at_slashes(text: str, width: int) -> str:
-    """Return a long name in lines that end at a slash."""
-    return "\n".join(line.replace("/ ", "/") for line in textwrap.wrap(text.replace("/", "/ "), width))
-
-
-def _number(value: float) -> str:
-    """Return a number with about four digits."""
-    if value != value:
-        return "-"
-    return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"

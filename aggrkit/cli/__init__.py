@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING, Final
 
 from aggrkit import __version__
-from aggrkit.cli import demo, explore, ingest
-from aggrkit.cli import check, demo, explore
-from aggrkit.cli.codes import DATA_TROUBLE, INTERRUPTED, USAGE
+from aggrkit.cli import check, completion, demo, doctor, explore, ingest, questions
+from aggrkit.cli.codes import DATA_TROUBLE, INTERRUPTED, PIPE_CLOSED, USAGE
+from aggrkit.cli.parser import Parser
+from aggrkit.cli.wording import in_options
 from aggrkit.errors import AggrError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-__all__ = ["main"]
+__all__ = ["Parser", "main", "new_parser"]
 
-_COMMANDS: Final = (demo, explore, ingest)
-_COMMANDS: Final = (demo, explore, check)
+_COMMANDS: Final = (demo, questions, explore, check, ingest, doctor, completion)
+"""The modules of the commands, in the order of the help."""
+
 _DESCRIPTION: Final = """\
 Understand the results of the same tests on many models, devices and workers.
 
 examples:
   aggrkit demo                        statistics, anomalies and changes of real MLPerf results
-  aggrkit demo --dataset jsfw_bench   the same of web frameworks on Chrome releases
-  aggrkit demo --lab                  open the quickstart notebook in JupyterLab
+  aggrkit stats results.csv           what is normal, in your own results
+  aggrkit compare results.csv --by build --baseline a --current b
+                                      what regressed, improved or stayed the same
   aggrkit explore results.duckdb      look at your own results in the browser
-  aggrkit ingest bench.json --into results.duckdb   take results of other tools into a store
+  aggrkit ingest bench.json --into results.duckdb
+                                      take results of other tools into a store
   aggrkit check results.duckdb --by build --baseline 1.4 --current 1.5
                                       say whether a build may be released
+  aggrkit COMMAND --help              what a command takes, with an example
 """
 
 
@@ -46,30 +52,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         0 when it is done, 1 when the answer is no, 2 for wrong usage, 3 for trouble with the data, 130 when
-        interrupted.
+        interrupted, 141 when the output was no longer wanted.
     """
-    parser = _parser()
+    parser = new_parser()
     given = parser.parse_args(argv)
     if given.command is None:
         parser.print_help(sys.stderr)
         return USAGE
     try:
-        return int(given.run(given))
+        returned = int(given.run(given))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still to be written at the end of the process has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
     except UnknownNameError as error:
-        return int(given.parser.error(str(error)))
+        return int(given.parser.error(in_options(str(error))))
     except AggrError as error:
-        print(f"aggrkit: {error}", file=sys.stderr)
+        print(f"aggrkit: {in_options(str(error))}", file=sys.stderr)
         return DATA_TROUBLE
+    except (ValueError, TypeError) as error:  # a value that the question can't take, such as an alpha of 5
+        return int(given.parser.error(in_options(str(error))))
     except KeyboardInterrupt:
         print("\naggrkit: interrupted", file=sys.stderr)
         return INTERRUPTED
+    return returned
 
 
-def _parser() -> argparse.ArgumentParser:
+def new_parser() -> Parser:
+    """Return the parser of the command, with all that it can do."""
     plain = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("aggrkit", description=_DESCRIPTION, formatter_class=plain)
+    parser = Parser("aggrkit", description=_DESCRIPTION, formatter_class=plain)
     parser.add_argument("--version", action="version", version=f"aggrkit {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="command")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for command in _COMMANDS:
         command.add_to(commands)
     return parser

@@ -17,7 +17,9 @@ A command calls `add_source`, `add_selection` and `add_output` for its parser, `
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
+import re
 import shutil
 import sys
 import tempfile
@@ -37,7 +39,17 @@ if TYPE_CHECKING:
 
     from aggrkit.accessor import Results
 
-__all__ = ["add_output", "add_selection", "add_source", "name_and_value", "named", "opened", "selected", "values_in"]
+__all__ = [
+    "add_output",
+    "add_selection",
+    "add_source",
+    "name_and_value",
+    "named",
+    "opened",
+    "selected",
+    "side_in",
+    "values_in",
+]
 
 SHIPPED: Final = "demo:"
 """What the name of a set that ships with the package begins with."""
@@ -51,10 +63,19 @@ MANY: Final = ("metrics", "conditions", "versions", "ignore")
 """The roles that several columns play."""
 
 
-def add_source(parser: argparse.ArgumentParser) -> None:
-    """Add SOURCE, ``--table`` and ``--role``, which say where the results are and what their columns mean."""
+def add_source(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    """Add SOURCE, ``--table`` and ``--role``, which say where the results are and what their columns mean.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        The parser of the command.
+    optional : bool, optional
+        Whether SOURCE may be left out, for it was said in another way.
+    """
     parser.add_argument(
         "source",
+        nargs="?" if optional else None,
         metavar="SOURCE",
         help="a CSV, Parquet, JSON lines or DuckDB file, a glob in quotes, or a folder; - reads CSV or JSON lines from "
         f"standard input; {SHIPPED}NAME is a set that ships with the package: {', '.join(datasets.names())}",
@@ -115,8 +136,16 @@ def add_selection(
     group.add_argument("--until", metavar="TIME", help="only results up to this time")
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """Add ``--json``, ``--csv``, ``-o FILE`` and ``--lines``, which say how a finding is printed."""
+def add_output(parser: argparse.ArgumentParser, *, lines: bool = True) -> None:
+    """Add ``--json``, ``--csv``, ``-o FILE`` and ``--lines``, which say how a finding is printed.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        The parser of the command.
+    lines : bool, optional
+        Whether there is ``--lines``.
+    """
     group = parser.add_argument_group("how it is printed")
     form = group.add_mutually_exclusive_group()
     form.add_argument("--json", dest="form", action="store_const", const="json", help="JSON: lines, words and meta")
@@ -124,6 +153,8 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "-o", "--output", metavar="FILE", help="write to a file instead; .json and .csv say the form as well"
     )
+    if not lines:
+        return
     group.add_argument(
         "--lines",
         type=_count,
@@ -230,6 +261,36 @@ def roles_in(pairs: Sequence[tuple[str, str]] | None) -> dict[str, Any]:
     if "metrics" in found:
         found["metrics"] = dict(map(_direction, found["metrics"]))
     return found
+
+
+def side_in(text: str, by: str | None) -> Any:
+    """Return a side of a comparison, as ``df.aggr.compare`` takes it.
+
+    Parameters
+    ----------
+    text : str
+        With `by`: values of that column. Without: two times with ``..`` between them, either of which may be missing,
+        or a span such as "7d".
+    by : str or None
+        The column that tells the sides apart.
+
+    Examples
+    --------
+    >>> from aggrkit.cli.asking import side_in
+    >>> side_in("v1,v2", "build"), side_in("2026-01-01..", None), side_in("7d", None)
+    (['v1', 'v2'], ('2026-01-01', None), Timedelta('7 days 00:00:00'))
+    """
+    if by is not None:
+        return values_in(text)
+    if ".." in text:
+        start, _, end = text.partition("..")
+        return start.strip() or None, end.strip() or None
+    if re.fullmatch(r"\d+(\.\d+)?\s*[a-zA-Z]+", text):
+        import pandas as pd
+
+        with contextlib.suppress(ValueError):  # such as "8x", which is no span
+            return pd.Timedelta(text)
+    return values_in(text)
 
 
 def values_in(text: str) -> list[str]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["add_to"]
+__all__ = ["SHOWN_FIRST", "add_to"]
 
-_SHOWN_FIRST: Final = {
+SHOWN_FIRST: Final = {
     "level": "by what results are grouped, e.g. model_hardware",
     "metric": "which metric is shown first",
     "statistic": "which statistic: p50, p95, mean, ...",
@@ -26,7 +26,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )
     parser.add_argument("source", help="a CSV, Parquet or DuckDB file, or a glob of files")
     parser.add_argument("--table", help="which table of a database")
-    for name, words in _SHOWN_FIRST.items():
+    for name, words in SHOWN_FIRST.items():
         parser.add_argument(f"--{name}", help=words)
     parser.add_argument("--port", type=int, default=8866, help="where the page is served (default: %(default)s)")
     parser.add_argument("--no-browser", action="store_true", help="open no browser; the address is printed")
@@ -38,6 +38,6 @@ def _explore(given: argparse.Namespace) -> int:
     import aggrkit
     from aggrkit.panel.dashboard import serve
 
-    state = {name: value for name in _SHOWN_FIRST if (value := getattr(given, name)) is not None}
+    state = {name: value for name in SHOWN_FIRST if (value := getattr(given, name)) is not None}
     aggrkit.open(given.source, table=given.table).explore(**state).close()
     return serve(given.source, given.table, state, port=given.port, browser=not given.no_browser)
