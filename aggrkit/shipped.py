@@ -39,5 +39,7 @@ def shipped_notebooks(folder: str = "") -> dict[str, Path]:
         found = {path.stem: path for path in sorted(place.glob("*.ipynb"))}
         if found:
             return found
-    raise AggrError(f"the notebooks{f' of {folder}' if folder else ''} are missing from this installation of aggrkit; "
-                    "install it again with pip")
+    raise AggrError(
+        f"the notebooks{f' of {folder}' if folder else ''} are missing from this installation of aggrkit; "
+        "install it again with pip"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,13 +69,11 @@ def executed(
     from papermill.parameterize import parameterize_notebook
     from traitlets.config import Config
 
-    class Counting(NBClientEngine):  # type: ignore[misc] - papermill has no types
+    class Counting(NBClientEngine):  # type: ignore[misc]  # papermill has no types
         """Papermill's engine, which says how far it is."""
 
         @classmethod
-        def execute_managed_notebook(
-            cls, nb_man: NotebookExecutionManager, kernel_name: str, **options: Any
-        ) -> None:
+        def execute_managed_notebook(cls, nb_man: NotebookExecutionManager, kernel_name: str, **options: Any) -> None:
             complete = nb_man.cell_complete
 
             def cell_complete(cell: NotebookNode, cell_index: int = 0, **said: Any) -> None:
@@ -88,7 +87,7 @@ def executed(
     papermill_engines.register("aggrkit", Counting)
     # Given parameterized, since papermill can't read types such as "str | None", and would warn.
     notebook = parameterize_notebook(load_notebook_node(str(template)), dict(parameters), engine_name="aggrkit")
-    try:
+    with contextlib.suppress(PapermillExecutionError):  # the notebook is saved with the error in it
         execute_notebook(
             notebook,
             str(output),
@@ -100,9 +99,8 @@ def executed(
             kernel_manager_class=_own_kernel(),
             config=Config(_QUIET),
         )
-    except PapermillExecutionError:
-        pass  # it is saved with the error in it
-    return nbformat.read(output, as_version=4)
+    made: NotebookNode = nbformat.read(output, as_version=4)  # type: ignore[no-untyped-call]
+    return made
 
 
 def failure_of(notebook: NotebookNode) -> tuple[str, str] | None:
@@ -119,8 +117,8 @@ def failure_of(notebook: NotebookNode) -> tuple[str, str] | None:
 def _own_kernel() -> type:
     """Return a manager that starts IPython with the interpreter that runs now, whatever kernels are installed."""
     from ipykernel.kernelspec import get_kernel_dict
-    from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
 
     class _OwnKernel(AsyncKernelManager):
         @property
@@ -128,4 +126,3 @@ def _own_kernel() -> type:
             return KernelSpec(**get_kernel_dict())
 
     return _OwnKernel
-

@@ -127,10 +127,10 @@ def figures(said: Mapping[str, str]) -> Piece:
     return Piece(f'<dl class="aggrkit-figures">{page}</dl>', text)
 
 
-def paragraphs(said: Mapping[str, Sequence[str]], *, heading: str = "h3") -> Piece:
+def paragraphs(said: Mapping[str, Sequence[str]]) -> Piece:
     """Return sentences under headings, as lists."""
     page = "".join(
-        f"<{heading}>{html.escape(title)}</{heading}><ul>{''.join(f'<li>{html.escape(line)}</li>' for line in lines)}</ul>"
+        f"<h3>{html.escape(title)}</h3><ul>{''.join(f'<li>{html.escape(line)}</li>' for line in lines)}</ul>"
         for title, lines in said.items()
     )
     text = "\n\n".join(

@@ -10,31 +10,32 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from aggrkit.analysis import Analysis
 from aggrkit.errors import EmptySelectionError, SchemaError, TooFewObservationsError, UnknownNameError
 from aggrkit.findings import Calibration, Comparison, Finding
 from aggrkit.findings.words import plain_text, signed
-from aggrkit.model.metric import METRIC_SPELLINGS, RESULT_TYPES
 from aggrkit.model.schema import Role
-from aggrkit.model.selection import Selection
-from aggrkit.panel.offer import Offer
-from aggrkit.pipeline.selecting import select
-from aggrkit.reports.handing_over import input_hash, read_options
 from aggrkit.reports.pieces import Piece, Table, figures, paragraphs, stacked, verdict
 from aggrkit.reports.tables import TITLES, table_of
 from aggrkit.reports.verdicts import said_of, worst
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import altair as alt
 
-__all__ = ["Sheet", "Unanswered", "begin"]
+    from aggrkit.analysis import Analysis
+    from aggrkit.model.selection import Selection
+    from aggrkit.panel.offer import Offer
+
+__all__ = ["Sheet", "Unanswered"]
 
 _NO_ANSWER: Final = (SchemaError, UnknownNameError, EmptySelectionError, TooFewObservationsError)
 _TOLD: Final = 4
 _MOST_CHARTS: Final = 3
 _COUNTED: Final = {Role.MODEL: "models", Role.HARDWARE: "devices", Role.WORKER: "workers", Role.RUN: "runs"}
+_PARAMETERS: Final = (
+    *("method", "alpha", "threshold", "margin", "adjust", "false_alarm", "confidence", "statistic", "unit"),
+)
 _SIZES: Final = ("change_pct", "smallest_pct", "largest_pct")
 _MOST_INCIDENTS: Final = 10
 _LIBRARIES: Final = ("aggrkit", "pandas", "numpy", "duckdb", "ibis-framework", "scipy", "statsmodels", "altair")
@@ -116,7 +117,9 @@ class Sheet:
         self.answers.append(answer)
         return answer
 
-    def compare(self, baseline: Any, current: Any = None, by: str | None = None, **arguments: Any) -> Finding | Unanswered:
+    def compare(
+        self, baseline: Any, current: Any = None, by: str | None = None, **arguments: Any
+    ) -> Finding | Unanswered:
         """Compare two sides, as ``df.aggr.compare``; without `by`, a text is a span such as "7D"."""
         return self.ask("compare", **_sides(baseline, current, by), **arguments)
 
@@ -127,7 +130,7 @@ class Sheet:
             self.answers.append(answer)
             return answer
         sides = {name: arguments.pop(name, None) for name in ("baseline", "current", "by")}
-        first = (self.asked["metrics"] or [metric.name for metric in self.offer.schema.metrics] if self.offer else None)
+        first = self.asked["metrics"] or [metric.name for metric in self.offer.schema.metrics] if self.offer else None
         names = [first] if isinstance(first, str) else list(first or [])[:1] or None
         return self.ask("calibrate", **_sides(**sides), **arguments, metrics=names, repeats=repeats)
 
@@ -145,7 +148,9 @@ class Sheet:
         """Return the key figures: how much of what was looked at, and from when."""
         found: dict[str, str] = {}
         rows = next((answer.meta["rows"] for answer in self.answers if _has_rows(answer)), None)
-        found["observations"] = f"{rows:,}" if rows is not None else "0" if self.offer is None else f"{self.offer.rows:,}"
+        found["observations"] = (
+            f"{rows:,}" if rows is not None else "0" if self.offer is None else f"{self.offer.rows:,}"
+        )
         if self.offer is not None and not isinstance(self.results, Unanswered):
             known = [column for role in _COUNTED if (column := self.offer.schema.role(role)) is not None]
             found |= self._counts([column.name for column in known], [_COUNTED[column.role] for column in known])
@@ -170,7 +175,9 @@ class Sheet:
         for answer in self.answers:
             if isinstance(answer, Finding) and not isinstance(answer, Calibration):
                 said[TITLES[answer._name]] = answer.explain().split("\n")[:_TOLD]
-        silent = [a for a in self.answers if isinstance(a, Unanswered) and a.question not in ("calibrate", "calibration")]
+        silent = [
+            a for a in self.answers if isinstance(a, Unanswered) and a.question not in ("calibrate", "calibration")
+        ]
         if silent:
             reasons: dict[str, list[str]] = {}
             for answer in silent:
@@ -275,94 +282,6 @@ class Sheet:
         return Table("What the columns were taken for", ("column", "role", "why"), rows).piece()
 
 
-def begin(
-    title: str,
-    source: str,
-    *,
-    table: str | None = None,
-    options: Mapping[str, Any] | None = None,
-    label: str | None = None,
-    level: str | Sequence[str] | None = None,
-    metrics: str | Sequence[str] | None = None,
-    where: Mapping[str, Any] | None = None,
-    time_range: Sequence[Any] | None = None,
-    result_type: str | None = None,
-    kind: str = "performance",
-) -> Sheet:
-    """Open a source for a report, and make sure that what is asked of it can be.
-
-    Parameters
-    ----------
-    title : str
-        Heading of the page.
-    source : str
-        Path, glob, folder or DuckDB file, as for `aggrkit.open`.
-    table : str, optional
-        Which table of a database.
-    options : mapping, optional
-        Further arguments of `aggrkit.open`: what columns mean, memory_limit, threads.
-    label : str, optional
-        What the source is called on the page.
-    level, metrics, where, time_range, result_type
-        The fields of a `Selection`. Without a level, the first that the results have of those that suit the report.
-        Without metrics, the known ones of the result type, where there are any, else all.
-    kind : str, optional
-        Which result type the report is about.
-
-    Returns
-    -------
-    Sheet
-
-    Raises
-    ------
-    SourceError
-        If the source can't be read.
-    UnknownNameError
-        If a level, metric or column doesn't exist.
-
-    Examples
-    --------
-    >>> import aggrkit, tempfile, pathlib
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "runs.csv"
-    >>> _ = path.write_text("model,latency_ms\\nbert,3\\nbert,5\\n")
-    >>> sheet = aggrkit.reports.begin("My runs", str(path))
-    >>> sheet.ask("stats")["mean"].tolist(), sheet.asked["level"]
-    ([4.0], 'model')
-    """
-    from aggrkit.sources.opening import open_source
-
-    roles = read_options(options or {})
-    limits = (roles.pop("memory_limit", None), roles.pop("threads", None))
-    results = Analysis(open_source(source, table, *limits), {})(**roles)
-    said = {"label": label or source, "table": table, "options": options, "hash": input_hash(source)}
-    selection = _selection(level if level is not None else (), metrics, where, time_range, result_type)
-    asked: dict[str, Any] = {"level": level, "metrics": metrics, "where": dict(where or {}), "time_range": time_range}
-    sheet = Sheet(title, results, selection, asked, said)
-    try:
-        results.head(1)
-    except EmptySelectionError as error:
-        sheet.results = Unanswered("stats", f"there is no observation: {error}")
-        return sheet
-    try:
-        sheet.offer = offer = Offer.of(results.source(results.given))
-    except SchemaError as error:
-        sheet.results = Unanswered("stats", str(error))
-        return sheet
-    if result_type is not None:
-        asked["where"] |= offer.filter_of(result_type)
-    if level is None:
-        asked["level"] = _level_for(kind, offer)
-    if metrics is None:
-        asked["metrics"] = _metrics_for(result_type or kind, offer)
-    sheet.selection = _selection(**asked, result_type=result_type)
-    try:
-        select(results.source(results.given), sheet.selection)  # says so where a name doesn't exist
-        results.head(1, where=asked["where"], time_range=time_range)
-    except EmptySelectionError as error:
-        sheet.results = Unanswered("stats", str(error))
-    return sheet
-
-
 def _sides(baseline: Any, current: Any, by: str | None) -> dict[str, Any]:
     """Return the sides as `compare` takes them: without a column, a text is a span of time."""
     if by is None and isinstance(baseline, str):
@@ -370,34 +289,10 @@ def _sides(baseline: Any, current: Any, by: str | None) -> dict[str, Any]:
             baseline = pd.Timedelta(baseline)
         except ValueError as error:
             raise UnknownNameError(
-                f"the baseline {baseline!r} is no span of time such as '7D'; if it is a value of a column, say which: by"
+                f"the baseline {baseline!r} is no span of time such as '7D'; where it is a value of a column, "
+                "say which: by='...'"
             ) from error
     return {"baseline": baseline, "current": current, "by": by}
-
-
-def _selection(level: Any, metrics: Any, where: Any, time_range: Any, result_type: str | None) -> Selection:
-    return Selection(level, metrics, where, time_range, result_type)
-
-
-_LEVELS_FOR: Final = {"integration": ("task_type", "model_hardware", "worker"), "health": ("worker", "hardware")}
-
-
-def _level_for(kind: str, offer: Offer) -> str | list[str]:
-    """Return the level of a report where none was given."""
-    wanted = (*_LEVELS_FOR.get(kind, ()), "model_hardware", "model", "hardware", "task_type", "worker", "test_run")
-    known = [name for name in wanted if name in offer.levels]
-    return known[0] if known else []
-
-
-def _metrics_for(kind: str, offer: Offer) -> list[str] | None:
-    """Return the known metrics of a type that the results have; None for all, where they have none of them."""
-    known = {metric.name for metric in RESULT_TYPES.get(kind, ())}
-    found = [metric.name for metric in offer.schema.metrics if _canonical(metric.name) in known]
-    return found or None
-
-
-def _canonical(name: str) -> str:
-    return METRIC_SPELLINGS.get(name.casefold(), name.casefold())
 
 
 def _head(*pieces: Piece) -> Piece:
@@ -415,9 +310,17 @@ def _has_rows(answer: Finding | Unanswered) -> bool:
 
 
 def _is_parameter(name: str, value: object) -> bool:
-    return name in ("method", "alpha", "threshold", "margin", "adjust", "false_alarm", "confidence", "statistic", "unit") and (
-        value is not None and value != ""
-    )
+    return name in (
+        "method",
+        "alpha",
+        "threshold",
+        "margin",
+        "adjust",
+        "false_alarm",
+        "confidence",
+        "statistic",
+        "unit",
+    ) and (value is not None and value != "")
 
 
 def _sentence(text: str) -> str:

@@ -99,8 +99,9 @@ class Parameter:
             return text
         if "list" in self.types and text[:1] not in ("[", "{"):
             return [text]
-        wanted = " or ".join({"dict": 'JSON such as {"model": "bert"}', "list": 'JSON such as ["a", "b"]'}.get(t, t)
-                             for t in self.types)
+        wanted = " or ".join(
+            {"dict": 'JSON such as {"model": "bert"}', "list": 'JSON such as ["a", "b"]'}.get(t, t) for t in self.types
+        )
         raise UnknownNameError(f"the parameter {self.name!r} is {wanted}; got {quoted(text)}", name=self.name)
 
 
@@ -218,14 +219,17 @@ def _declared(code: str) -> list[Parameter]:
     }
     found = []
     for line in ast.parse(code).body:
-        target = line.target if isinstance(line, ast.AnnAssign) else None
-        if isinstance(line, ast.Assign) and len(line.targets) == 1:
-            target = line.targets[0]  # type: ignore[assignment] - a name is asked for below
-        if not isinstance(target, ast.Name) or line.value is None:  # type: ignore[attr-defined]
+        if isinstance(line, ast.AnnAssign):
+            target: ast.expr = line.target
+        elif isinstance(line, ast.Assign) and len(line.targets) == 1:
+            target = line.targets[0]
+        else:
+            continue
+        if not isinstance(target, ast.Name) or line.value is None:
             continue
         kinds = ast.unparse(line.annotation).split(" | ") if isinstance(line, ast.AnnAssign) else []
         known = tuple(kind for kind in kinds if kind in _TYPES)
-        default = ast.literal_eval(line.value)  # type: ignore[attr-defined]
+        default = ast.literal_eval(line.value)
         types = known if len(known) == len(kinds) else ()
         found.append(Parameter(target.id, types, default, comments.get(line.end_lineno or 0, "")))
     return found

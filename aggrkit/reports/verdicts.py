@@ -59,7 +59,10 @@ def _changes(finding: Finding) -> tuple[str, str]:
         name = f"{line['metric']} of {line_name(finding, line)}"
         better = int(sure["verdict"].eq("improved").sum())
         said = f"{counted(len(worse), 'lasting change')} for the worse over time, the latest: {name}"
-        return "bad", f"{said} ({_size(line)}) on {line['at']:%Y-%m-%d}{f'; {better} for the better' if better else ''}."
+        return (
+            "bad",
+            f"{said} ({_size(line)}) on {line['at']:%Y-%m-%d}{f'; {better} for the better' if better else ''}.",
+        )
     slipping = finding[finding["verdict"].eq("regressed")]
     if len(slipping):
         return "warn", f"{counted(len(slipping), 'drift or suspect', 'drifts and suspects')} for the worse over time."
