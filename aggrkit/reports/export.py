@@ -118,7 +118,7 @@ _LIVE: Final = """
 const dark = matchMedia("(prefers-color-scheme: dark)").matches;
 for (const figure of document.querySelectorAll("figure.chart")) {
   const spec = JSON.parse(figure.querySelector("script.spec").textContent);
-  const options = {actions: false, renderer: "svg", tooltip: {theme: dark ? "dark" : "light"}};
+  const options = {mode: "vega-lite", actions: false, renderer: "svg", tooltip: {theme: dark ? "dark" : "light"}};
   vegaEmbed(figure.querySelector(".live"), spec, options).then(() => figure.classList.add("drawn"));
 }
 """
@@ -128,7 +128,8 @@ def _chart(output: NotebookNode, drawn: list[str]) -> str:
     """Return a chart: a picture, which its live twin replaces where scripts run."""
     import html
 
-    spec = dict(output.data[MIME_TYPE])
+    # without its version, of which Vega would say that it isn't its own
+    spec = {name: part for name, part in output.data[MIME_TYPE].items() if name != "$schema"}
     said = html.escape(str(output.data.get("text/plain", "A chart.")))
     drawn.append(said)
     text = json.dumps(spec, allow_nan=False).replace("<", "\\u003c")
@@ -144,7 +145,7 @@ def _picture(spec: dict[str, Any], place: int, output: NotebookNode) -> str:
     import vl_convert
 
     try:
-        drawn = str(vl_convert.vegalite_to_svg({name: part for name, part in spec.items() if name != "$schema"}))
+        drawn = str(vl_convert.vegalite_to_svg(spec))
     except ValueError:  # a chart of the user's that this version of Vega doesn't draw: the notebook has a picture
         return f'<img src="data:image/png;base64,{output.data.get("image/png", "")}" alt="">'
     named = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>c{place}-", drawn)

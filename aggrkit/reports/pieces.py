@@ -17,9 +17,13 @@ TONES: Final = {
     "warn": ("Look at this", "◆"),
     "open": ("Undecided", "◐"),
     "good": ("Fine", "●"),
+    "info": ("For information", "▪"),
     "none": ("No data", "○"),
 }
 """Each tone with its word and its mark, the worst first: nothing is told by colour alone."""
+
+_LONG: Final = 44
+"""From so many letters on, a cell is wrapped."""
 
 VERDICT: Final = "application/vnd.aggrkit.verdict+json"
 """Under this name the verdict is in the executed notebook, for programs."""
@@ -78,9 +82,10 @@ class Table:
 
     def _html(self) -> str:
         def cell(tag: str, place: int, text: str) -> str:
-            kind = ' class="number" style="text-align:right"' if place in self.numbers else ' style="text-align:left"'
-            scope = ' scope="col"' if tag == "th" else ""
-            return f"<{tag}{scope}{kind}>{html.escape(text)}</{tag}>"
+            side, kind = ("right", "number") if place in self.numbers else ("left", "")
+            kind = "long" if len(text) > _LONG else kind
+            scope = ' scope="col"' if tag == "th" else f' class="{kind}"' if kind else ""
+            return f'<{tag}{scope} style="text-align:{side}">{html.escape(text)}</{tag}>'
 
         head = "".join(cell("th", place, text) for place, text in enumerate(self.columns))
         body = "".join(

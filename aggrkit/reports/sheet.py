@@ -174,7 +174,7 @@ class Sheet:
         said: dict[str, list[str]] = {}
         for answer in self.answers:
             if isinstance(answer, Finding) and not isinstance(answer, Calibration):
-                said[TITLES[answer._name]] = answer.explain().split("\n")[:_TOLD]
+                said[TITLES[answer._name]] = answer._sentences()[:_TOLD]
         silent = [
             a for a in self.answers if isinstance(a, Unanswered) and a.question not in ("calibrate", "calibration")
         ]
@@ -248,10 +248,10 @@ class Sheet:
         said = {}
         for answer in self.answers:
             if isinstance(answer, Finding):
-                lines = answer.explain().split("\n")
+                lines = [] if isinstance(answer, Calibration) else answer._sentences()[_TOLD:]
                 used = {name: value for name, value in answer.meta.items() if _is_parameter(name, value)}
                 parameters = ", ".join(f"{name} {plain_text(value)}" for name, value in used.items())
-                said[TITLES[answer._name]] = [*lines[_TOLD:], *([f"Parameters: {parameters}."] if parameters else [])]
+                said[TITLES[answer._name]] = [*lines, *([f"Parameters: {parameters}."] if parameters else [])]
         return paragraphs({title: lines for title, lines in said.items() if lines})
 
     def provenance(self) -> Piece:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
+from aggrkit.charts.parts import with_unit
 from aggrkit.findings.words import counted, group_names, short_number, signed
 from aggrkit.reports.pieces import Table
 
@@ -178,12 +179,17 @@ def table_of(finding: Finding, most: int = _MOST) -> Table:
     for name, how in _COLUMNS[finding._name].items():
         if name in lines.columns and name not in named and (lines[name].notna().any() or name in ("metric", "verdict")):
             named[name] = how
+    title = TITLES[finding._name]
+    if "metric" in named and len(lines) > 1 and lines["metric"].nunique() == 1:  # said once instead of in each line
+        unit = named.pop("unit", None) and next(iter(lines["unit"].dropna()), "")
+        title = f"{title}: {with_unit(str(lines['metric'].iloc[0]), unit)}"
+        del named["metric"]
     shown = lines.head(most)
     numeric = [pd.api.types.is_numeric_dtype(lines[name]) for name in named]
     cells = [[_cell(value, how) for value in shown[name]] for name, (_, how) in named.items()]
     more = len(lines) - len(shown)
     return Table(
-        TITLES[finding._name],
+        title,
         [heading for heading, _ in named.values()],
         list(zip(*cells, strict=True)),
         frozenset(place for place, number in enumerate(numeric) if number),

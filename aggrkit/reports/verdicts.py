@@ -21,7 +21,7 @@ _ODD: Final = ("critical", "major", "minor")
 
 def said_of(finding: Finding) -> tuple[str, str]:
     """Return the tone of a finding, one of `TONES`, and its sentence."""
-    return _SAID[finding._name](finding) if finding._name in _SAID else ("good", finding.explain().split("\n")[0])
+    return _SAID[finding._name](finding) if finding._name in _SAID else ("info", finding.explain().split("\n")[0])
 
 
 def worst(tones: Iterable[str]) -> str:
@@ -50,8 +50,10 @@ def _compare(finding: Finding) -> tuple[str, str]:
 
 
 def _changes(finding: Finding) -> tuple[str, str]:
+    if not finding.meta["series"]:
+        return "none", "Too few results over time to see whether anything shifted."
     if not len(finding):
-        return "good", "Nothing shifted over time."
+        return "good", f"Nothing shifted over time, in {counted(finding.meta['series'], 'series', 'series')}."
     sure = finding[finding["status"].eq("confirmed")]
     worse = sure[sure["verdict"].eq("regressed")]
     if len(worse):
@@ -72,8 +74,8 @@ def _changes(finding: Finding) -> tuple[str, str]:
 
 
 def _anomalies(finding: Finding) -> tuple[str, str]:
-    if not any(finding.meta["too_few"].values()) and not finding.meta["cells_tested"]:
-        return "none", "No metric that could be looked at for odd results."
+    if not finding.meta["cells_tested"]:
+        return "none", "Too few results of one kind to tell which are odd."
     odd = finding[finding["severity"].isin(_ODD)]
     tested = counted(finding.meta["cells_tested"], "cell")
     if not len(odd):
@@ -114,11 +116,15 @@ def _trends(finding: Finding) -> tuple[str, str]:
     worse = int(finding["verdict"].eq("worsening").sum()) if len(finding) else 0
     if worse:
         return "warn", f"{counted(worse, 'line')} of {len(finding)} drift for the worse."
+    if not len(finding) or finding["verdict"].eq("too_few").all():
+        return "none", "Too few results over time to see a drift."
     return "good", "Nothing drifts for the worse."
 
 
 def _stats(finding: Finding) -> tuple[str, str]:
-    return ("good" if finding["n"].gt(0).any() else "none"), finding.explain().split("\n")[0]
+    if not finding["n"].gt(0).any():
+        return "none", "No result has a value."
+    return "info", finding.explain().split("\n")[0]
 
 
 _SAID: Final[dict[str, Callable[[Any], tuple[str, str]]]] = {
