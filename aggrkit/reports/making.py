@@ -39,8 +39,8 @@ class Report:
     template : str
         What it was made from.
     verdict : mapping or None
-        ``title``, ``tone`` ("bad", "warn", "open", "good", "info" or "none") and ``said``, the sentences of its head; None for
-        a notebook of one's own that has none.
+        ``title``, ``tone`` ("bad", "warn", "open", "good", "info" or "none") and ``said``, the sentences of its head;
+        None for a notebook of one's own that has none.
     seconds : float
         How long it took.
     """

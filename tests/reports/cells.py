@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import ast
 import json
+from base64 import b64encode
 from typing import TYPE_CHECKING, Any
+
+import nbformat
 
 from aggrkit.reports.templates import template_of
 
 if TYPE_CHECKING:
-    import pytest
+    from pathlib import Path
 
-__all__ = ["run_cells"]
+    import pytest
+    from nbformat import NotebookNode
+
+__all__ = ["notebook_of", "page_of", "run_cells"]
 
 
 def run_cells(name: str, monkeypatch: pytest.MonkeyPatch, **parameters: Any) -> dict[str, list[dict[str, Any]]]:
@@ -41,3 +47,23 @@ def bundle(thing: Any) -> dict[str, Any]:
     """Return what a thing shows in a notebook."""
     made = thing._repr_mimebundle_()
     return dict(made[0] if isinstance(made, tuple) else made)
+
+
+def page_of(name: str, shown: dict[str, list[dict[str, Any]]], path: Path) -> Path:
+    """Write what the cells of a template showed, as its executed notebook would be written."""
+    from aggrkit.reports.export import About, written
+
+    return written(notebook_of(name, shown), path, About(f"from the template {name}"))
+
+
+def notebook_of(name: str, shown: dict[str, list[dict[str, Any]]]) -> NotebookNode:
+    """Return the executed notebook of a template."""
+    notebook = nbformat.read(template_of(name).path, as_version=4)
+    for cell in notebook.cells:
+        for data in shown.get(cell.id, []):
+            encoded = {
+                kind: b64encode(part).decode() if isinstance(part, bytes) else part for kind, part in data.items()
+            }
+            cell.outputs.append(nbformat.v4.new_output("display_data", encoded))
+    nbformat.validate(notebook)
+    return notebook

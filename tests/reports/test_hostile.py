@@ -13,38 +13,13 @@ from aggrkit.charts.display import MIME_TYPE
 from aggrkit.reports.pieces import TONES, VERDICT
 from aggrkit.reports.templates import templates
 from tests.reports.cells import run_cells
+from tests.reports.results import SIDES, results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 NAMES = sorted(templates())
-SIDES = {"by": "build", "baseline": "a", "current": "b"}
-
-
-def results(rows: int = 240) -> pd.DataFrame:
-    """Return results of every type, of two builds on three machines; bert is 10 % slower in the second one."""
-    rng = np.random.default_rng(20260301)
-    place = np.arange(rows)
-    build = np.where(place < rows // 2, "a", "b")
-    model = np.where(place % 2 == 0, "bert", "resnet")
-    slow = np.where((build == "b") & (model == "bert"), 1.1, 1.0)
-    time = 100 * slow * rng.normal(1, 0.01, rows)
-    return pd.DataFrame(
-        {
-            "run_id": [f"r{k // 4}" for k in place],
-            "timestamp": pd.Timestamp("2026-03-01") + pd.to_timedelta(place // 4, unit="h"),
-            "model": model,
-            "hardware": np.where(place % 3 == 0, "a100", "h100"),
-            "worker": [f"w{k // 4 % 5}" for k in place],
-            "task_type": "train",
-            "build": build,
-            "total_time_seconds": time,
-            "compatibility_score": np.clip(rng.normal(0.9, 0.02, rows), 0, 1),
-            "load_time_ms": time * 2,
-            "passed": rng.random(rows) < 0.9,
-        }
-    )
 
 
 def no_value(frame: pd.DataFrame) -> pd.DataFrame:
@@ -70,9 +45,7 @@ def said(shown: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_it_says_what_there_is(
-    name: str, variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_says_what_there_is(name: str, variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "results.parquet"
     VARIANTS[variant](results()).to_parquet(path)
     sides = SIDES if name == "regression" else {}
