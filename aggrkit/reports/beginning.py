@@ -84,14 +84,11 @@ def begin(
     selection = _selection(level if level is not None else (), metrics, where, time_range, result_type)
     asked: dict[str, Any] = {"level": level, "metrics": metrics, "where": dict(where or {}), "time_range": time_range}
     sheet = Sheet(title, results, selection, asked, said)
+    observations = results.source(results.given)  # says so where a role is of no column
     try:
         results.head(1)
-    except EmptySelectionError as error:
-        sheet.results = Unanswered("stats", f"there is no observation: {error}")
-        return sheet
-    try:
-        sheet.offer = offer = Offer.of(results.source(results.given))
-    except SchemaError as error:
+        sheet.offer = offer = Offer.of(observations)
+    except (EmptySelectionError, SchemaError) as error:
         sheet.results = Unanswered("stats", str(error))
         return sheet
     if result_type is not None:
@@ -102,7 +99,7 @@ def begin(
         asked["metrics"] = _metrics_for(result_type or kind, offer)
     sheet.selection = _selection(**asked, result_type=result_type)
     try:
-        select(results.source(results.given), sheet.selection)  # says so where a name doesn't exist
+        select(observations, sheet.selection)  # says so where a name doesn't exist
         results.head(1, where=asked["where"], time_range=time_range)
     except EmptySelectionError as error:
         sheet.results = Unanswered("stats", str(error))
