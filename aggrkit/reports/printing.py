@@ -24,6 +24,7 @@ _NAMES: Final = (
 _FLAGS: Final = (
     *("--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-extensions"),
     *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--no-pdf-header-footer"),
+    "--virtual-time-budget=30000",  # until all charts are drawn
     "--host-resolver-rules=MAP * ~NOTFOUND",  # a page is printed from what is in it
 )
 _PATIENCE: Final = 120

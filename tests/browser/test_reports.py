@@ -150,7 +150,7 @@ def test_the_pdf_says_the_same_and_cuts_nothing(
     watched.page.wait_for_selector("figure.chart.drawn", state="attached")
     assert watched.page.evaluate(CUT) == []
     tallest = watched.page.evaluate(
-        "Math.max(...[...document.querySelectorAll('.picture svg')].map(svg => svg.getBoundingClientRect().height))"
+        "Math.max(...[...document.querySelectorAll('.live svg')].map(svg => svg.getBoundingClientRect().height))"
     )
     assert tallest <= 235 / 25.4 * 96 + 1
 
