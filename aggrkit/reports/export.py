@@ -94,7 +94,6 @@ def _page(notebook: NotebookNode, name: str, about: About) -> str:
         config=Config({"NbConvertBase": {"display_data_priority": [MIME_TYPE, *_OUTPUTS]}}),
         template_name="page",
         extra_template_basedirs=[str(_HERE)],
-        exclude_anchor_links=True,
     )
     drawn: list[str] = []
     exporter.register_filter("chart", lambda output: _chart(output, drawn))

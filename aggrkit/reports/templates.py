@@ -212,13 +212,14 @@ def _read(name: str, path: Path) -> Template:
 
 def _declared(code: str) -> list[Parameter]:
     """Read the parameters that a cell declares: ``name: types = default  # what it means``."""
+    tree = ast.parse(code)  # first, for it says what is wrong in one way on all Pythons
     comments = {
         token.start[0]: token.string.lstrip("# ").strip()
         for token in tokenize.generate_tokens(io.StringIO(code).readline)
         if token.type == tokenize.COMMENT
     }
     found = []
-    for line in ast.parse(code).body:
+    for line in tree.body:
         if isinstance(line, ast.AnnAssign):
             target: ast.expr = line.target
         elif isinstance(line, ast.Assign) and len(line.targets) == 1:
