@@ -19,6 +19,7 @@ from aggrkit.accessor import (
     health,
     open,
     proportions,
+    report,
     stats,
     trends,
     variance,
@@ -74,6 +75,8 @@ __all__ = [
     "health",
     "open",
     "proportions",
+    "report",
+    "reports",
     "stats",
     "trends",
     "variance",
@@ -91,6 +94,8 @@ _LATE = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "reports":
+        return import_module("aggrkit.reports")
     # These bring the engine with them, which `import aggrkit` alone shall not cost.
     if name in _LATE:
         return getattr(import_module(_LATE[name]), name)

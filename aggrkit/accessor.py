@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Variance,
     )
     from aggrkit.panel import Panel
+    from aggrkit.reports import Report
     from aggrkit.sources.observations import Observations
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "health",
     "open",
     "proportions",
+    "report",
     "stats",
     "trends",
     "variance",
@@ -74,9 +76,12 @@ class Results(Analysis):
     ----------
     opened : str, optional
         How the source is written in code.
+    place : mapping, optional
+        The path that the source was opened from, and how; None where it has none.
     """
 
     opened: str = "df.aggr"
+    place: Mapping[str, Any] | None = None
 
     def explore(self, **state: Any) -> Panel:
         """Look at the results: a panel of charts to choose from and click into, with the answers below.
@@ -124,6 +129,59 @@ class Results(Analysis):
 
         roles = ", ".join(f"{name}={value!r}" for name, value in self.given.items())
         return Panel(self, f"{self.opened}({roles})" if roles else self.opened, **state)
+
+    def report(
+        self, path: str | Path, template: str | None = None, *, progress: bool = True, **parameters: Any
+    ) -> Report:
+        """Make a report: a notebook is run on the results, and a page of it written that can be sent to anybody.
+
+        Parameters
+        ----------
+        path : path
+            Where to write; the suffix says what. ".html": one page of at most 3 MB that needs no network; its charts
+            are live, and pictures where scripts are off. ".pdf": the same on paper, by the Chromium that is installed.
+            ".md": for GitHub, with its pictures in the folder ``<name>_files``. ".ipynb": the notebook.
+        template : str, optional
+            "performance", "compatibility", "integration", "web_platform", "regression" (two builds) or "health" (which
+            machine is sick); or the path of a notebook of one's own. By default the one that fits the results.
+        progress : bool, optional
+            Whether to show how far it is.
+        **parameters
+            What is said to the template: `level`, `metrics`, `where`, `time_range`, `result_type` as in `stats`;
+            `title`; `margin`, `alpha`, `repeats`; for "regression" also `baseline`, `current`, `by`, `statistic` and
+            `adjust`. ``aggrkit.reports.templates()`` lists all.
+
+        Returns
+        -------
+        aggrkit.reports.Report
+            ``path``, ``template``, ``verdict`` (title, tone and sentences of the head) and ``seconds``.
+
+        Raises
+        ------
+        ReportError
+            If a cell failed. The page is written and shows the error; the notebook, as far as it was run, is kept.
+        UnknownNameError, TypeError
+            For an unknown format, template or parameter, or a value of another type.
+        AggrError
+            If papermill or, for a PDF, Chromium is missing; it says how to install them.
+
+        Notes
+        -----
+        The notebook runs in a process of its own. It opens files and databases where they are; of a frame it gets a
+        copy, which is deleted when the report is done.
+
+        Examples
+        --------
+        >>> import aggrkit, pathlib, tempfile
+        >>> df = aggrkit.datasets.load("onnx_scoreboard")
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "scores.html"
+        >>> made = df.aggr.report(path, level="hardware", progress=False)  # doctest: +SKIP
+        >>> made.verdict["tone"]  # doctest: +SKIP
+        'bad'
+        """
+        from aggrkit.reports import report
+
+        return report(self, path, template, parameters, opened=self.place, progress=progress)
 
 
 @pd.api.extensions.register_dataframe_accessor("aggr")
@@ -202,7 +260,8 @@ def open(
     options = "".join(f", {name}={value!r}" for name, value in said.items() if value is not None)
     written = repr(str(source)) if isinstance(source, (str, Path)) else "source"
     opened = f"aggrkit.open({written}{options})"
-    return Results(open_source(source, table, memory_limit, threads), {}, opened=opened)(**roles)
+    place = {"source": str(source), **said} if isinstance(source, (str, Path)) else None
+    return Results(open_source(source, table, memory_limit, threads), {}, opened=opened, place=place)(**roles)
 
 
 def stats(
@@ -367,10 +426,25 @@ def health(
 
 
 def explore(data: pd.DataFrame | Results, **state: Any) -> Panel:
+    return _results(data, "explore").explore(**state)
+
+
+def report(
+    data: pd.DataFrame | Results,
+    path: str | Path,
+    template: str | None = None,
+    *,
+    progress: bool = True,
+    **parameters: Any,
+) -> Report:
+    return _results(data, "report").report(path, template, progress=progress, **parameters)
+
+
+def _results(data: pd.DataFrame | Analysis, purpose: str) -> Results:
     found = _analysis(data)
     if not isinstance(found, Results):
-        raise TypeError(f"explore a DataFrame, or what aggrkit.open(...) returns; got {quoted(data)}")
-    return found.explore(**state)
+        raise TypeError(f"{purpose} a DataFrame, or what aggrkit.open(...) returns; got {quoted(data)}")
+    return found
 
 
 def _analysis(data: pd.DataFrame | Analysis) -> Analysis:
@@ -383,7 +457,7 @@ def _analysis(data: pd.DataFrame | Analysis) -> Analysis:
 
 _TWINS = (
     *(stats, proportions, distributions, anomalies, compare, calibrate, correlations, trends, changes, differences),
-    *(variance, health, explore),
+    *(variance, health, explore, report),
 )
 for _twin in _TWINS:
     _twin.__doc__ = getattr(Results, _twin.__name__).__doc__

@@ -9,6 +9,7 @@
     ├── TooFewObservationsError (ValueError) there are observations, but fewer than the question needs
     ├── StageError                           a stage of a pipeline failed; its cause is chained
     ├── SourceError                          a file or database is missing, damaged, locked or of another kind
+    ├── ReportError                          the notebook of a report failed; what there is of it was kept
     └── Cancelled                            the work was stopped by who had asked for it
 
 Each message says what was wrong, what there is to choose from, and what to write instead.
@@ -26,6 +27,7 @@ __all__ = [
     "AggrError",
     "Cancelled",
     "EmptySelectionError",
+    "ReportError",
     "SchemaError",
     "SourceError",
     "StageError",
@@ -55,6 +57,26 @@ class TooFewObservationsError(AggrError, ValueError):
 
 class SourceError(AggrError):
     """A file or database can't be read: missing, damaged, locked, or not of a kind that aggrkit reads."""
+
+
+class ReportError(AggrError):
+    """A cell of a report's notebook failed.
+
+    Attributes
+    ----------
+    path : str
+        The page, which shows the error.
+    notebook : str
+        The notebook as far as it was run.
+    """
+
+    def __init__(self, message: str, path: str = "", notebook: str = "") -> None:
+        super().__init__(message, path, notebook)
+        self.path = path
+        self.notebook = notebook
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class Cancelled(AggrError):  # noqa: N818, it is no error of anybody

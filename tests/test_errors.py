@@ -19,6 +19,7 @@ from aggrkit.errors import (
     AggrError,
     Cancelled,
     EmptySelectionError,
+    ReportError,
     SchemaError,
     SourceError,
     StageError,
@@ -38,6 +39,7 @@ TREE = {
     TooFewObservationsError: ValueError,
     StageError: AggrError,
     SourceError: AggrError,
+    ReportError: AggrError,
     Cancelled: AggrError,
 }
 

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from aggrkit import __version__
-from aggrkit.cli import check, completion, demo, doctor, explore, ingest, questions
+from aggrkit.cli import check, completion, demo, doctor, explore, ingest, questions, report, templates
 from aggrkit.cli.codes import DATA_TROUBLE, INTERRUPTED, PIPE_CLOSED, USAGE
 from aggrkit.cli.parser import Parser
 from aggrkit.cli.wording import in_options
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Parser", "main", "new_parser"]
 
-_COMMANDS: Final = (demo, questions, explore, check, ingest, doctor, completion)
+_COMMANDS: Final = (demo, questions, explore, report, templates, check, ingest, doctor, completion)
 """The modules of the commands, in the order of the help."""
 
 _DESCRIPTION: Final = """\
@@ -32,6 +32,8 @@ examples:
   aggrkit compare results.csv --by build --baseline a --current b
                                       what regressed, improved or stayed the same
   aggrkit explore results.duckdb      look at your own results in the browser
+  aggrkit report auto results.csv -o results.html
+                                      write a page about them that can be sent to anybody
   aggrkit ingest bench.json --into results.duckdb
                                       take results of other tools into a store
   aggrkit check results.duckdb --by build --baseline 1.4 --current 1.5

@@ -6,13 +6,13 @@ import importlib.util
 import shutil
 import subprocess
 import sys
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aggrkit import datasets
 from aggrkit.cli.codes import DONE
 from aggrkit.errors import AggrError
+from aggrkit.shipped import shipped_notebooks
 
 if TYPE_CHECKING:
     import argparse
@@ -97,12 +97,7 @@ def _notebook_here() -> Path:
     if here.exists():
         print(f"{_NOTEBOOK} is here already: it is opened as it is.")
         return here
-    # A wheel carries the notebook inside the package; an editable install has it beside the package.
-    inside = resources.files("aggrkit") / "notebooks" / _NOTEBOOK
-    beside = Path(__file__).parents[2] / "notebooks" / _NOTEBOOK
-    source = next((place for place in (inside, beside) if place.is_file()), None)
-    if source is None:
-        raise AggrError(f"the notebook {_NOTEBOOK} is missing from this installation; install aggrkit again")
+    source = shipped_notebooks()[_NOTEBOOK.removesuffix(".ipynb")]
     try:
         here.write_bytes(source.read_bytes())
     except OSError as error:

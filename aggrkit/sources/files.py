@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import ibis
 
-__all__ = ["DATABASE_SUFFIXES", "file_relation", "neighbours"]
+__all__ = ["DATABASE_SUFFIXES", "file_relation", "files_of", "neighbours"]
 
 DATABASE_SUFFIXES: Final = (".duckdb", ".ddb", ".db")
 _READERS: Final = {
@@ -73,6 +73,20 @@ def file_relation(path: str, config: dict[str, str] | None = None) -> Relation:
     if reader == "csv" and _is_misread(pattern, [field.name for field in fields]) and (uneven := _uneven_line(pattern)):
         raise SourceError(f"{path} can't be read: {uneven}")
     return Relation(table, fields, path)
+
+
+def files_of(path: str) -> list[Path]:
+    """Return the files that a path, a glob or a folder stands for, in the order of their names.
+
+    Raises
+    ------
+    SourceError
+        If there are none.
+    """
+    place = Path(path).expanduser()
+    if place.suffix.casefold() in DATABASE_SUFFIXES:
+        return [place]
+    return [Path(name) for name in sorted(glob.glob(_pattern(path)[0], recursive=True))]  # noqa: PTH207 - as below
 
 
 def _read(backend: object, reader: str, pattern: str) -> ibis.Table:
