@@ -178,10 +178,11 @@ def rescaled(y: Floats, fit: BestFit, scale: float) -> tuple[float, Floats]:
     Where there are none to speak of, the scale stays as it was.
     """
     n = len(y)
-    rest = (y - on_points(fit, n)) / scale
+    compiled.prepare()
+    rest = compiled.residuals(y, fit.starts, fit.levels, scale)
     total = 1.0
     for _ in range(_REFINED):
-        square = float((np.clip(rest, -BOUND, BOUND) ** 2).sum()) / _SQUARE_WITHIN
+        square = compiled.square_within(rest, BOUND) / _SQUARE_WITHIN
         better = math.sqrt(square / max(n - len(fit.starts), n / 2))
         if total * better <= 1e-6:
             return scale, np.zeros(n)
@@ -196,12 +197,11 @@ def dearer(rest: Floats, starts: Ints) -> float:
 
 def memory(rest: Floats, starts: Ints) -> float:
     """Return the lag-one correlation of residuals in units of their scale, with what fitting levels takes away."""
-    rest = np.clip(rest, -BOUND, BOUND)
-    across = starts[1:]
-    total = float(rest @ rest)
-    if total <= 0:
+    compiled.prepare()
+    square, product = compiled.neighbours(rest, starts, BOUND)
+    if square <= 0:
         return 0.0
-    rho = (float(rest[1:] @ rest[:-1]) - float(rest[across] @ rest[across - 1])) / total
+    rho = product / square
     rho += len(starts) * (1 + 3 * rho) / len(rest)
     return min(max(rho, 0.0), _MOST_RHO)
 
@@ -212,10 +212,8 @@ def _shrunk(rho: float, n: int) -> float:
 
 def on_points(fit: BestFit, n: int) -> Floats:
     """Return the level at every point."""
-    starts = fit.starts.tolist()
-    found = np.empty(n)
-    for a, b, level in zip(starts, [*starts[1:], n], fit.levels.tolist(), strict=True):
-        found[a:b] = level
+    compiled.prepare()
+    found: Floats = compiled.levels_spread(fit.starts, fit.levels, n)
     return found
 
 
