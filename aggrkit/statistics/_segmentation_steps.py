@@ -115,6 +115,7 @@ def critical(n: int) -> Floats:
     return found
 
 
+@lru_cache(1024)
 def penalty_of(n: int, false_alarm: float) -> float:
     """Return the penalty with the given rate of false alarms, linear in the logarithm of the rate."""
     at = critical(n)
@@ -142,7 +143,7 @@ def first_scale(y: Floats) -> tuple[float, float]:
     """
     n = len(y)
     near = RESOLUTION * quick_median(np.abs(y))
-    steps = np.abs(np.diff(y))
+    steps = np.abs(y[1:] - y[:-1])
     one = grouped_median(steps, near)
     scale = one / (0.6745 * math.sqrt(2))
     if np.count_nonzero(steps <= near) * 2 > n - 1:
@@ -162,7 +163,7 @@ def grouped_median(sizes: Floats, near: float) -> float:
     tied = int(np.searchsorted(ordered, middle + near, "right")) - low
     if tied <= 1:
         return float(middle + ordered[n // 2]) / 2
-    gaps = np.diff(ordered)
+    gaps = ordered[1:] - ordered[:-1]
     gaps = gaps[gaps > near]
     if not len(gaps):
         return float(middle) if middle > near else 0.0
@@ -219,11 +220,13 @@ def on_points(fit: BestFit, n: int) -> Floats:
 
 def quick_median(values: Floats) -> float:
     """Return the median; numpy's takes ten times as long for a short array."""
-    k = len(values) // 2
+    k, ordered = len(values) // 2, values.copy()
     if len(values) % 2:
-        return float(np.partition(values, k)[k])
-    two = np.partition(values, (k - 1, k))[k - 1 : k + 1]
-    return float(two[0] + (two[1] - two[0]) / 2)
+        ordered.partition(k)
+        return float(ordered[k])
+    ordered.partition((k - 1, k))
+    one, two = ordered[k - 1 : k + 1].tolist()
+    return float(one + (two - one) / 2)
 
 
 def inflation(rho: float) -> float:
