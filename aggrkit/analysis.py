@@ -324,10 +324,11 @@ class Analysis:
         -------
         Anomalies
             Columns of the level, then ``metric, observation, value, score, lower, upper, direction, severity, pvalue,
-            pvalue_adjusted``, then what describes the observation; the most certain first. `observation` is the
-            result id,
-            or else the label of the row. `severity` is ordered: "good" (odd on the good side), "minor", "major" and
-            "critical" (1, 1.5 and 3 times beyond the cut).
+            pvalue_adjusted, status``, then what describes the observation; the most certain first. `observation` is
+            the result id, or else the label of the row. `severity` is ordered: "good" (odd on the good side), "minor",
+            "major" and "critical" (1, 1.5 and 3 times beyond the cut). `status` is "suspect" where there was no normal
+            value of the cell and metric since, so that a shift may begin there, and where the cell has fewer than 10
+            values; else "confirmed". Without times only the size of the cell is asked.
 
         Notes
         -----

@@ -102,3 +102,55 @@ def test_far_too_many_flags_are_an_error(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("aggrkit.pipeline.anomalies._MOST", 3)
     with pytest.raises(AggrError, match="more than 3 observations would be flagged"):
         shifting().aggr.anomalies(level="model")
+
+
+def test_what_may_be_the_start_of_a_shift_is_suspect() -> None:
+    frame = shifting(models=2)
+    frame.loc[[198, 199], "latency_ms"] *= 1.3  # the last two runs of m0
+    frame.loc[390, "latency_ms"] *= 1.3  # of m1, and normal runs after it
+    found = frame.aggr.anomalies(level="model").set_index("observation")["status"]
+    assert found.loc[[198, 199]].tolist() == ["suspect"] * 2
+    assert found.drop([198, 199]).eq("confirmed").all()
+    assert 390 in found.index
+    more = shifting(models=1).tail(3).assign(timestamp=pd.date_range("2026-03-01", periods=3, freq="h"))
+    settled = pd.concat([frame, more], ignore_index=True).aggr.anomalies(level="model").set_index("observation")
+    assert settled["status"].loc[[198, 199]].eq("confirmed").all()
+
+
+@pytest.mark.parametrize("method", ["robust", "zscore", "iqr", "gesd"])
+def test_status_by_every_method_and_metric(method: str) -> None:
+    frame = shifting(models=1)
+    frame["memory_mb"] = 100 + np.random.default_rng(3).normal(0, 1, N)
+    frame.loc[[100, N - 1], "memory_mb"] = 150.0
+    threshold = {"zscore": 4.5, "iqr": 3.0}.get(method)
+    found = frame.aggr.anomalies(level="model", metrics="memory_mb", method=method, threshold=threshold)  # type: ignore[arg-type]
+    assert dict(zip(found["observation"], found["status"], strict=True)) == {100: "confirmed", N - 1: "suspect"}
+    assert found.meta["suspect"] == {"latest": 1, "few": 0}
+    said = found.explain()
+    assert "1 confirmed, 1 suspect." in said
+    assert "may be the start of a shift" in said
+
+
+def test_few_values_make_suspects_with_and_without_times() -> None:
+    values = [10.0, 10.1, 9.9, 10.2, 9.8, 10.0, 10.1, 30.0]
+    for times in ({}, {"timestamp": [*pd.date_range("2026-01-01", periods=7), pd.Timestamp("2025-12-01")]}):
+        small = pd.DataFrame({"model": "a", "latency_ms": values, **times}).aggr.anomalies(level="model")
+        assert small["status"].tolist() == ["suspect"]
+        assert small.meta["suspect"] == {"latest": 0, "few": 1}
+        assert "fewer than 10 values" in small.explain()
+    enough = pd.DataFrame({"model": "a", "latency_ms": [*values, 9.9, 10.1]}).aggr.anomalies(level="model")
+    assert enough["status"].tolist() == ["confirmed"]
+    assert "All are confirmed: their cells have enough values." in enough.explain()
+
+
+def test_at_one_time_nothing_is_latest() -> None:
+    frame = shifting(models=1, shift=1.0).assign(timestamp=pd.Timestamp("2026-01-01"))
+    assert frame.aggr.anomalies(level="model")["status"].eq("confirmed").all()
+    frame.loc[0, "timestamp"] = pd.NaT
+    assert frame.aggr.anomalies(level="model")["status"].eq("confirmed").all()
+
+
+def test_a_column_called_status_is_kept_where_it_is_grouped_by() -> None:
+    frame = shifting(models=1, shift=1.0).assign(status="nightly")
+    assert frame.aggr.anomalies(level=["status"])["status"].eq("nightly").all()
+    assert set(frame.aggr.anomalies(level="model")["status"]) == {"confirmed"}

@@ -37,6 +37,7 @@ class Anomalies(Finding):
                 f"(observation {worst['observation']}), "
                 f"expected {short_number(worst['lower'])} to {short_number(worst['upper'])}."
             )
+        lines += self._standing()
         if meta["method"] in ("robust", "gesd") and meta["threshold"] is None:
             lines.append(f"In clean data the chance of any false flag over all cells is {100 * meta['alpha']:g} %.")
         elif meta["method"] != "gesd":
@@ -59,3 +60,20 @@ class Anomalies(Finding):
                 )
                 lines.append(f"{metric}: {counted(count, 'cell')} not tested, {example}.")
         return lines
+
+    def _standing(self) -> list[str]:
+        """Say how many anomalies are suspect, why, and what settles it."""
+        latest, few = (self.meta["suspect"][reason] for reason in ("latest", "few"))
+        whole = len(self._known().frames[self._name])
+        if not latest + few:
+            since = ", and normal ones since" if self.meta["timed"] else ""
+            return [f"All are confirmed: their cells have enough values{since}."] if whole else []
+        said = [f"{whole - latest - few:,} confirmed, {latest + few:,} suspect."]
+        if latest:
+            said.append(
+                f"{counted(latest, 'suspect')}: no normal value of the cell since, so this may be the start of a "
+                "shift; three more runs tell."
+            )
+        if few:
+            said.append(f"{counted(few, 'suspect')}: fewer than 10 values of the kind; repeat the test to be sure.")
+        return said

@@ -16,6 +16,7 @@ from aggrkit.model.schema import DIMENSIONS, Column, Role
 from aggrkit.pipeline.bounds import Bounds, moderated, rosner, tukey
 from aggrkit.pipeline.cells import Cells
 from aggrkit.pipeline.expressions import any_of, fetch
+from aggrkit.pipeline.standing import REASONS, STATUSES, Normal, status_of
 from aggrkit.sources.observations import ROW
 from aggrkit.statistics.multiplicity import any_of_many
 from aggrkit.statistics.outliers import FEWEST, robust_cut, zscore_needs
@@ -40,6 +41,8 @@ _DEFAULT_CUT: Final = {"zscore": 2.5, "iqr": 1.5}
 _MOST: Final = 1_000_000
 _Z_SCORE: Final = "__z_score"
 _SIZE: Final = "__size_of_cell"
+_REASON: Final = "__reason"
+_STATUS: Final = "status"
 _NUMBERS: Final = ("value", "score", "lower", "upper", "pvalue", "pvalue_adjusted")
 
 
@@ -90,6 +93,7 @@ class DetectAnomalies:
         flagged = [self._flag(cells, metric, max(tested, 1)) for metric in metrics]
         frame = _collected(cells, [bounds for bounds in flagged if bounds is not None])
         details = pd.DataFrame({"row": frame.pop(ROW), "z_score": frame.pop(_Z_SCORE), "n": frame.pop(_SIZE)})
+        details["reason"] = frame.pop(_REASON).astype("str")
         too_few = {
             metric.name: (int((cells.n(metric) < self._fewest).sum()), int(cells.n(metric).max(initial=0)))
             for metric in metrics
@@ -106,6 +110,8 @@ class DetectAnomalies:
             cells_by=[column.name for column in cells.keys],
             pooled_over=list(cells.pooled),
             shifted=cells.shifted,
+            timed=prepared.schema.role(Role.TIMESTAMP) is not None,
+            suspect={reason: int(details["reason"].eq(reason).sum()) for reason in REASONS},
             needs=self._fewest,
             too_few=too_few,
             scales={metric.name: cells.scale(metric) for metric in metrics}
@@ -151,16 +157,21 @@ def _collected(cells: Cells, flagged: Sequence[Bounds]) -> pd.DataFrame:
     names = [
         *prepared.groups,
         *COLUMNS["anomalies"],
+        *([_STATUS] if _STATUS not in prepared.groups else []),
         *(column.name for column in shown if column.name not in prepared.groups),
         ROW,
         _Z_SCORE,
         _SIZE,
+        _REASON,
     ]
     rows = _outside(cells, flagged, shown) if flagged else None
     if rows is not None and rows.num_rows > _MOST:
         said = f"more than {_MOST:,} observations would be flagged"
         raise AggrError(f"{said}: set a higher threshold or a smaller alpha, or ask for a part of them with where=...")
-    parts = [] if rows is None else [_lines(cells, bounds, k, rows, shown) for k, bounds in enumerate(flagged)]
+    if rows is None or not rows.num_rows:
+        return _no_lines(names)
+    normal = Normal(cells, flagged)
+    parts = [_lines(cells, bounds, k, rows, shown, normal) for k, bounds in enumerate(flagged)]
     filled = [part for part in parts if len(part)]
     if not filled:
         return _no_lines(names)
@@ -196,11 +207,13 @@ def _describing(cells: Cells) -> list[Column]:
     prepared = cells.prepared
     wanted = (*DIMENSIONS, Role.TIMESTAMP, Role.CONDITION, Role.REPEAT)
     taken = {c.name for c in prepared.groups.values() if c is not None} & set(prepared.groups)
-    taken |= {*COLUMNS["anomalies"]}
+    taken |= {*COLUMNS["anomalies"], _STATUS}
     return [column for column in prepared.schema.playing(*wanted) if column.name not in taken]
 
 
-def _lines(cells: Cells, bounds: Bounds, place: int, rows: pa.Table, shown: Sequence[Column]) -> pd.DataFrame:
+def _lines(
+    cells: Cells, bounds: Bounds, place: int, rows: pa.Table, shown: Sequence[Column], normal: Normal
+) -> pd.DataFrame:
     value = rows[f"v{place}"].to_numpy().astype(np.float64)
     cell = rows["cell"].to_numpy()
     number = rows["row"].to_numpy()
@@ -225,13 +238,18 @@ def _lines(cells: Cells, bounds: Bounds, place: int, rows: pa.Table, shown: Sequ
     frame["direction"] = np.where(high, "high", "low")
     frame["severity"] = _severity(np.abs(score), bounds.cut[cell], np.where(high, 1, -1) * bounds.metric.sign)
     frame["pvalue"], frame["pvalue_adjusted"] = pvalue, any_of_many(pvalue, bounds.tested)
+    size = cells.n(bounds.metric)[cell].astype(np.int64)
+    time = next((taken[f"d{k}"].to_pandas() for k, c in enumerate(shown) if c.role is Role.TIMESTAMP), None)
+    status, frame[_REASON] = status_of(normal.is_later(place, cell, time), size)
+    if _STATUS not in cells.prepared.groups:
+        frame[_STATUS] = status
     for k, column in enumerate(shown):
         frame[column.name] = taken[f"d{k}"].to_pandas().to_numpy()
     frame[ROW] = number
     mean_of, std_of = (cells.of_metric(bounds.metric, name)[cell] for name in ("mean", "std"))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         frame[_Z_SCORE] = (value - mean_of) / std_of
-    frame[_SIZE] = cells.n(bounds.metric)[cell].astype(np.int64)
+    frame[_SIZE] = size
     return frame.astype({"metric": "str", "direction": "str"})
 
 
@@ -248,6 +266,8 @@ def _no_lines(names: Sequence[str]) -> pd.DataFrame:
     dtypes = dict.fromkeys((*_NUMBERS, _Z_SCORE), "float64") | {ROW: "int64", _SIZE: "int64"}
     empty = pd.DataFrame({name: pd.Series(dtype=dtypes.get(name, "str")) for name in names})
     empty["severity"] = pd.Categorical([], categories=list(SEVERITIES), ordered=True)
+    if _STATUS in empty and names.index(_STATUS) > names.index("severity"):
+        empty[_STATUS] = pd.Categorical([], categories=list(STATUSES), ordered=True)
     return empty
 
 

@@ -238,12 +238,13 @@ def _runs(
     if worker is not None:
         pairs = distinct((run + 1) * len(workers) + worker)[0] // len(workers)
         spans = np.roll(np.bincount(pairs, minlength=len(names) + 1), -1)
-    found = []
-    for row in first:
-        name = UNKNOWN if without[row] else str(names[run[row]])
+    found = np.array([*names, UNKNOWN], dtype=object)[run[first]].astype(str).tolist()
+    special = without[first] if worker is None else without[first] | (spans[run[first]] > 1)
+    for place in np.flatnonzero(special):
+        row, name = first[place], found[place]
         if without[row] and day[row] >= 0 and days:
             name = f"{UNKNOWN}, {pd.Timestamp(int(days[day[row]]), unit='D'):%Y-%m-%d}"
         if worker is not None and spans[run[row]] > 1:
             name = f"{name} on {workers[worker[row]]}"
-        found.append(name)
+        found[place] = name
     return number, found

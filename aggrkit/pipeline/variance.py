@@ -201,7 +201,7 @@ class _Split:
         found = common_mode(value, distinct(cell[first])[1], mine, _CONFIDENCE)
         effect, low, high = (_percent(part, values.log, 1.0) for part in (found.factor, found.ci_lower, found.ci_upper))
         names = np.array(self.data.runs)[present]
-        order = np.lexsort((names, -np.abs(effect).round(_DIGITS), found.pvalue.round(_DIGITS)))
+        order = _ordered(found.pvalue.round(_DIGITS), -np.abs(effect).round(_DIGITS), names)
         self.off.append(
             pd.DataFrame(
                 {
@@ -228,6 +228,17 @@ class _Split:
     def _untold(self, key: dict[str, Any], factor: str, why: str) -> None:
         labels = [str(label) for label in self.data.labels.iloc[key["group"]]]
         self.untold[", ".join(part for part in (key["metric"], *labels, factor) if part)] = why
+
+
+def _ordered(first: Floats, second: Floats, names: NDArray[np.str_]) -> Ints:
+    """Return the order by two numbers and then by name; names are sorted only where the numbers are tied."""
+    order = np.lexsort((second, first)).astype(np.intp)
+    one, two = first[order], second[order]
+    same = ((one[1:] == one[:-1]) | (np.isnan(one[1:]) & np.isnan(one[:-1]))) & (two[1:] == two[:-1])
+    block = np.concatenate(([0], np.cumsum(~same)))
+    tied = np.flatnonzero(np.bincount(block)[block] > 1)
+    order[tied] = order[tied][np.lexsort((names[order[tied]], block[tied]))]
+    return order
 
 
 def _percent(value: Any, log: bool, scale: float) -> Any:

@@ -78,7 +78,7 @@ class Segmentation:
             self._z, self._level = np.append(self._z, np.empty(more)), np.append(self._level, np.zeros(more))
             self._best = np.append(self._best, np.full(more, math.inf))
             self._back = np.append(self._back, np.zeros(more, dtype=np.int64))
-        self._z[self.size : end] = np.clip(z, -FAR, FAR)
+        self._z[self.size : end] = np.minimum(np.maximum(z, -FAR), FAR)
         while self.size < end:
             # The penalty goes in as float so that numba compiles one version only.
             self.size, self.pieces = compiled.advance(

@@ -35,6 +35,12 @@ _NAMES: Final = (
     "change_removed",
     "fewer_changes",
     "line_refined",
+    "levels_spread",
+    "residuals",
+    "square_within",
+    "neighbours",
+    "binned",
+    "places_kept",
 )
 _lock = threading.Lock()
 _ready = False
@@ -189,6 +195,78 @@ def line_refined(time: Floats, z: Floats, start: float, slope: float, bound: flo
         slope = product / square
         start = y - slope * x
     return best_start, best_slope
+
+
+def levels_spread(starts: Ints, levels: Floats, n: int) -> Floats:
+    """Return the level at each of n points."""
+    found = np.empty(n)
+    for i in range(len(starts)):
+        for t in range(starts[i], starts[i + 1] if i + 1 < len(starts) else n):
+            found[t] = levels[i]
+    return found
+
+
+def residuals(y: Floats, starts: Ints, levels: Floats, scale: float) -> Floats:
+    """Return what is left of each point without its level, in units of the scale."""
+    found = np.empty(len(y))
+    for i in range(len(starts)):
+        for t in range(starts[i], starts[i + 1] if i + 1 < len(starts) else len(y)):
+            found[t] = (y[t] - levels[i]) / scale
+    return found
+
+
+def square_within(rest: Floats, bound: float) -> float:
+    """Return the sum of squares of residuals, those beyond the bound cut to it."""
+    total = 0.0
+    for value in rest:
+        held = min(max(value, -bound), bound)
+        total += held * held
+    return total
+
+
+def neighbours(rest: Floats, starts: Ints, bound: float) -> tuple[float, float]:
+    """Return the sum of squares, and of products of neighbours on the same level, of residuals cut to the bound."""
+    square, product, before, i = 0.0, 0.0, 0.0, 0
+    for t in range(len(rest)):
+        held = min(max(rest[t], -bound), bound)
+        square += held * held
+        if i < len(starts) and starts[i] == t:
+            i += 1
+        else:
+            product += held * before
+        before = held
+    return square, product
+
+
+def binned(rest: Floats, far: float, wide: float, count: int) -> Floats:
+    """Return the share of residuals in each of so many bins, the first from -far; what is farther is in the last."""
+    found = np.zeros(count)
+    for value in rest:
+        found[int((min(max(value, -far), far) + far) / wide)] += 1.0
+    return found / len(rest)
+
+
+def places_kept(
+    y: Floats, one: float, two: float, scale: float, bound: float, noise: float, hopeless: float, mass: float
+) -> tuple[int, int]:
+    """Return the first and the last of the places at which the level may change that have the given mass of weight."""
+    cost = np.empty(len(y) - 1)
+    total, least = 0.0, math.inf
+    for t in range(len(y) - 1):
+        first, second = min(abs((y[t] - one) / scale), bound), min(abs((y[t] - two) / scale), bound)
+        total += first * first - second * second
+        cost[t] = total / noise
+        least = min(least, cost[t])
+    place = np.flatnonzero(cost - least < hopeless)
+    weight = np.exp(-(cost[place] - least) / 2)
+    whole, held = weight.sum(), 0.0
+    low, high = len(y), 0
+    for i in np.argsort(-weight, kind="mergesort"):
+        held += weight[i]
+        low, high = min(low, place[i]), max(high, place[i])
+        if held >= mass * whole:
+            break
+    return low + 1, high + 1
 
 
 def level_sorted(z: Floats, bound: float) -> tuple[float, float]:

@@ -69,8 +69,8 @@ def judge(y: Floats, time: Floats, fit: BestFit, scale: float, penalty: float) -
     line = robust_line(time, y, scale)
     origin = fit.levels[0]
     level = on_points(fit, n)
-    z = np.clip((level - origin) / scale, -FAR, FAR) + np.clip((y - level) / scale, -BOUND, BOUND)
-    straight = np.clip(z - (line.start - origin + line.slope * time) / scale, -FAR, FAR)
+    z = _held((level - origin) / scale, FAR) + _held((y - level) / scale, BOUND)
+    straight = _held(z - (line.start - origin + line.slope * time) / scale, FAR)
 
     compiled.prepare()
     score, edges, gains = compiled.fewer_changes(z, np.append(fit.starts, n), cost, floor, _MOST_RHO)
@@ -79,6 +79,12 @@ def judge(y: Floats, time: Floats, fit: BestFit, scale: float, penalty: float) -
     if compiled.log_squares(*moments, n, floor, _MOST_RHO) + cost < score:
         return Verdict([0], [], line)
     return Verdict(edges[:-1].tolist(), (gains / FACTOR).tolist(), None)
+
+
+def _held(values: Floats, bound: float) -> Floats:
+    """Return values cut to the bound; `numpy.clip` takes twice as long for short arrays."""
+    found: Floats = np.minimum(np.maximum(values, -bound), bound)
+    return found
 
 
 def robust_line(time: Floats, y: Floats, scale: float) -> Line:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from aggrkit.statistics import _segmentation_compiled as compiled
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -52,8 +54,8 @@ def shape_factor(rest: Floats) -> float:
     """
     n = len(rest)
     gains, squares = _exponentials()
-    at = ((np.clip(rest, -_FAR, _FAR) + _FAR) / _WIDE).astype(np.int64)
-    share = np.bincount(at, minlength=gains.shape[1]) / n
+    compiled.prepare()
+    share = compiled.binned(rest, _FAR, _WIDE, gains.shape[1])
     # At c = 1 first: that is all there is to do for most series.
     count = len(_LEVELS)
     if _excess(gains[:count], squares[:count], share, n)[0] <= 0:

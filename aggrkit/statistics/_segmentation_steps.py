@@ -115,6 +115,7 @@ def critical(n: int) -> Floats:
     return found
 
 
+@lru_cache(1024)
 def penalty_of(n: int, false_alarm: float) -> float:
     """Return the penalty with the given rate of false alarms, linear in the logarithm of the rate."""
     at = critical(n)
@@ -142,7 +143,7 @@ def first_scale(y: Floats) -> tuple[float, float]:
     """
     n = len(y)
     near = RESOLUTION * quick_median(np.abs(y))
-    steps = np.abs(np.diff(y))
+    steps = np.abs(y[1:] - y[:-1])
     one = grouped_median(steps, near)
     scale = one / (0.6745 * math.sqrt(2))
     if np.count_nonzero(steps <= near) * 2 > n - 1:
@@ -162,7 +163,7 @@ def grouped_median(sizes: Floats, near: float) -> float:
     tied = int(np.searchsorted(ordered, middle + near, "right")) - low
     if tied <= 1:
         return float(middle + ordered[n // 2]) / 2
-    gaps = np.diff(ordered)
+    gaps = ordered[1:] - ordered[:-1]
     gaps = gaps[gaps > near]
     if not len(gaps):
         return float(middle) if middle > near else 0.0
@@ -178,10 +179,11 @@ def rescaled(y: Floats, fit: BestFit, scale: float) -> tuple[float, Floats]:
     Where there are none to speak of, the scale stays as it was.
     """
     n = len(y)
-    rest = (y - on_points(fit, n)) / scale
+    compiled.prepare()
+    rest = compiled.residuals(y, fit.starts, fit.levels, scale)
     total = 1.0
     for _ in range(_REFINED):
-        square = float((np.clip(rest, -BOUND, BOUND) ** 2).sum()) / _SQUARE_WITHIN
+        square = compiled.square_within(rest, BOUND) / _SQUARE_WITHIN
         better = math.sqrt(square / max(n - len(fit.starts), n / 2))
         if total * better <= 1e-6:
             return scale, np.zeros(n)
@@ -196,12 +198,11 @@ def dearer(rest: Floats, starts: Ints) -> float:
 
 def memory(rest: Floats, starts: Ints) -> float:
     """Return the lag-one correlation of residuals in units of their scale, with what fitting levels takes away."""
-    rest = np.clip(rest, -BOUND, BOUND)
-    across = starts[1:]
-    total = float(rest @ rest)
-    if total <= 0:
+    compiled.prepare()
+    square, product = compiled.neighbours(rest, starts, BOUND)
+    if square <= 0:
         return 0.0
-    rho = (float(rest[1:] @ rest[:-1]) - float(rest[across] @ rest[across - 1])) / total
+    rho = product / square
     rho += len(starts) * (1 + 3 * rho) / len(rest)
     return min(max(rho, 0.0), _MOST_RHO)
 
@@ -212,20 +213,20 @@ def _shrunk(rho: float, n: int) -> float:
 
 def on_points(fit: BestFit, n: int) -> Floats:
     """Return the level at every point."""
-    starts = fit.starts.tolist()
-    found = np.empty(n)
-    for a, b, level in zip(starts, [*starts[1:], n], fit.levels.tolist(), strict=True):
-        found[a:b] = level
+    compiled.prepare()
+    found: Floats = compiled.levels_spread(fit.starts, fit.levels, n)
     return found
 
 
 def quick_median(values: Floats) -> float:
     """Return the median; numpy's takes ten times as long for a short array."""
-    k = len(values) // 2
+    k, ordered = len(values) // 2, values.copy()
     if len(values) % 2:
-        return float(np.partition(values, k)[k])
-    two = np.partition(values, (k - 1, k))[k - 1 : k + 1]
-    return float(two[0] + (two[1] - two[0]) / 2)
+        ordered.partition(k)
+        return float(ordered[k])
+    ordered.partition((k - 1, k))
+    one, two = ordered[k - 1 : k + 1].tolist()
+    return float(one + (two - one) / 2)
 
 
 def inflation(rho: float) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
+from aggrkit.statistics import _segmentation_compiled as compiled
 from aggrkit.statistics._segmentation import BestFit, best_level
 from aggrkit.statistics._segmentation_memory import judge
 from aggrkit.statistics._segmentation_shape import shape_factor
@@ -172,7 +173,7 @@ def finish(y: Floats, index: Ints, fit: BestFit, scale: float, gap: int, false_a
     fit, pvalues, line = _kept(y, index, fit, scale, gap, false_alarm, margin)
     if line is not None:
         return _changes([], fit.levels, scale, *_trend(y, index, scale, line))
-    rho = memory((y - on_points(fit, len(y))) / scale, fit.starts)
+    rho = memory(compiled.residuals(y, fit.starts, fit.levels, scale), fit.starts)
     noise = inflation(rho)
     rows = _rows(y, index, fit, scale, noise, pvalues) if len(pvalues) else []
     rows += _suspect(y, index, fit, scale, noise, gap, false_alarm, margin)
@@ -191,12 +192,12 @@ def _kept(
         fit = eliminate(y, fit, scale, 1.0, false_alarm, 0.0, gap)
     if len(fit.starts) == 1:
         return fit, none, None
-    shape = shape_factor((y - on_points(fit, n)) / scale)
+    shape = shape_factor(compiled.residuals(y, fit.starts, fit.levels, scale))
     starts, gains, line = judge(y, index.astype(np.float64), fit, scale, penalty_of(n, false_alarm) * shape)
     fit = BestFit(np.array(starts, dtype=np.int64), _levels(y, starts, scale), math.nan)
     if len(starts) == 1:
         return fit, none, line
-    noise = inflation(memory((y - on_points(fit, n)) / scale, fit.starts))
+    noise = inflation(memory(compiled.residuals(y, fit.starts, fit.levels, scale), fit.starts))
     pvalues = _with_long_tail(scan_pvalue(np.array(gains) / shape, n))
     sure = {start for start, pvalue in zip(starts[1:], pvalues.tolist(), strict=True) if pvalue < false_alarm * _SURE}
     fit = eliminate(y, fit, scale, noise, false_alarm, margin, gap, sure)
@@ -256,16 +257,10 @@ def _rows(y: Floats, index: Ints, fit: BestFit, scale: float, noise: float, pval
 
 def _place_set(y: Floats, one: float, two: float, scale: float, noise: float) -> tuple[int, int]:
     """Return the first and the last place at which the level may change from one to two: 95 % of the weights."""
-    loss = np.minimum(np.abs((y - one) / scale), BOUND) ** 2 - np.minimum(np.abs((y - two) / scale), BOUND) ** 2
-    # The cost if the second level begins at place 1, 2, ...: never at 0, for there is a first one.
-    cost = np.cumsum(loss[:-1]) / noise
-    cost -= cost.min()
-    place = np.flatnonzero(cost < _HOPELESS)
-    weight = np.exp(-cost[place] / 2)
-    order = np.argsort(-weight, kind="stable")
-    enough = int(np.searchsorted(np.cumsum(weight[order]), _MASS * weight.sum())) + 1
-    inside = place[order[:enough]] + 1
-    return int(inside.min()), int(inside.max())
+    compiled.prepare()
+    # The second level begins at place 1, 2, ...: never at 0, for there is a first one.
+    first, last = compiled.places_kept(y, one, two, scale, BOUND, noise, _HOPELESS, _MASS)
+    return int(first), int(last)
 
 
 def _suspect(

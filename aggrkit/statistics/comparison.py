@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import digamma, fdtrc, polygamma, stdtr, stdtrit
+from scipy.special import fdtrc, stdtr, stdtrit
+
+from aggrkit.statistics._strata import Strata, combined, prior_df
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -123,6 +125,13 @@ def compare_means(units: Units) -> Differences:
     strata of two or three units don't get weights by luck. Where runs span several strata, the variance is that of the
     runs' sums (cluster-robust, corrected for small samples).
 
+    Few units don't show what their noise is like: where strata of fewer than 12 units carry more than a tenth of the
+    weight, the p-value is the larger of that and of the test about a common change, in which the differences between
+    strata count as noise too (the residuals of a randomised block design). So runs in clusters, or noise that is much
+    larger in some strata, don't pass for a change. In 2 to 20 strata of 1 to 10 runs a side and Gaussian, log-normal,
+    t3, clustered and unequal noise, p-values below 5 % are then 0.3 to 5.7 % of all (standard error 0.5). In a single
+    stratum nothing tells clusters: 13 % of 2 against 2 clustered runs, 3 % of 3 against 3.
+
     Parameters
     ----------
     units : Units
@@ -135,7 +144,8 @@ def compare_means(units: Units) -> Differences:
     References
     ----------
     Welch (1947), Biometrika 34, 28-35. Smyth (2004), Stat. Appl. Genet. Mol. Biol. 3, 3 (moderated variances).
-    Bell and McCaffrey (2002), Survey Methodology 28, 169-181 (cluster-robust variances). Hedges (1981), J. Educ.
+    Bell and McCaffrey (2002), Survey Methodology 28, 169-181 (cluster-robust variances). Fisher (1935), The Design of
+    Experiments, chapter 4 (randomised blocks). Hedges (1981), J. Educ.
     Stat. 6.
 
     Examples
@@ -315,22 +325,13 @@ def nested_effect(value: Floats, outer: Ints, inner: Ints, cell: Ints, cells: in
 
 
 def _compare(n: Floats, mean: Floats, variance: Floats, owner: Ints, units: Units | None) -> Differences:
-    cells = int(owner.max()) + 1 if len(owner) else 0
-    matched = np.logical_and(n[:, 0] > 0, n[:, 1] > 0)
-    count = np.bincount(owner[matched], minlength=cells)
-    weighing, variance, extra = _moderated(n, variance, owner, matched, cells)
-    weight = _weights((weighing / np.maximum(n, 1)).sum(axis=1), n, owner, matched, count, cells)
-    gap = np.where(matched, mean[:, 1] - mean[:, 0], 0.0)
-    var, df = _satterthwaite(weight, variance, n, extra, owner, matched, cells)
-    by_own = matched & ~(extra > 0).all(axis=1)
-    surcharge = var * (_price_of_weights(weight, n, extra, owner, by_own, count, cells) - 1)
-    var *= _price_of_weights(weight, n, extra, owner, matched, count, cells)
-    if units is not None and units.cluster is not None:
-        var, df = _clustered(units, n, mean, weight, owner, matched, cells, var, df, surcharge)
+    strata = Strata.of(n, mean, variance, owner)
+    matched, cells, gap, count = strata.matched, strata.cells, strata.gap, strata.count
+    variance, weight, var, df = combined(strata, units)
     some = count > 0
     se = np.sqrt(np.where(some, var, np.nan))
-    difference = np.where(some, np.bincount(owner, weight * gap, cells), np.nan)
-    centre = [np.bincount(owner, weight * np.where(matched, mean[:, side], 0.0), cells) for side in (0, 1)]
+    difference = np.where(some, strata.summed(weight * gap), np.nan)
+    centre = [strata.summed(weight * np.where(matched, mean[:, side], 0.0)) for side in (0, 1)]
     size = [np.bincount(owner[matched], n[matched, side], cells).astype(np.int64) for side in (0, 1)]
     per_stratum = (variance / np.maximum(n, 1)).sum(axis=1)
     return Differences(
@@ -359,190 +360,6 @@ def _moments(value: Floats, place: Ints, size: int) -> tuple[Floats, Floats, Flo
         variance = np.bincount(place, (value - mean[place]) ** 2, size) / (n - 1)
         rounding = (8 * np.finfo(float).eps * np.maximum(largest, 1e-300)) ** 2
     return n, mean, np.where(n > 1, np.where(variance <= rounding, 0.0, variance), np.nan)
-
-
-def _moderated(
-    n: Floats, variance: Floats, owner: Ints, matched: NDArray[np.bool_], cells: int
-) -> tuple[Floats, Floats, Floats]:
-    """Return the variances to weigh by, those to state errors by, and the degrees of freedom that the latter borrow.
-
-    Where the strata of a cell vary alike, all use their pooled variance. Where they don't, each states its error by
-    its own variance, and is weighed by one that is drawn towards the pooled one. A single unit borrows altogether.
-    """
-    weighing, stated, extra = np.empty_like(variance), np.empty_like(variance), np.zeros_like(variance)
-    for side in (0, 1):
-        df = np.where(matched & (n[:, side] > 1), n[:, side] - 1, 0.0)
-        own = np.where(df > 0, variance[:, side], 0.0)
-        total = np.bincount(owner, df, cells)[owner]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            pooled = np.bincount(owner, df * own, cells)[owner] / total
-        prior = prior_df(own, df, owner, cells)[owner]
-        borrow = np.isinf(prior) | (df == 0)
-        finite = np.where(np.isinf(prior), 0.0, prior)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            drawn = (finite * pooled + df * own) / (finite + df)
-        weighing[:, side] = np.where(borrow, pooled, drawn)
-        stated[:, side] = np.where(borrow, pooled, own)
-        extra[:, side] = np.where(borrow, total - df, 0.0)
-    lent = np.isnan(stated)
-    lender = (np.where(n > 1, n - 1, 0.0) + extra)[:, ::-1]
-    weighing, stated = np.where(lent, weighing[:, ::-1], weighing), np.where(lent, stated[:, ::-1], stated)
-    return weighing, stated, np.where(lent, lender, extra)
-
-
-def prior_df(variance: Floats, df: Floats, owner: Ints, cells: int) -> Floats:
-    """Estimate how alike the variances of a cell's strata are, in degrees of freedom that each may borrow.
-
-    Parameters
-    ----------
-    variance : numpy.ndarray, shape (strata,)
-        Variance of each stratum (ddof 1).
-    df : numpy.ndarray, shape (strata,)
-        Its degrees of freedom. Strata where either is 0 tell nothing.
-    owner : numpy.ndarray of int, shape (strata,)
-        The cell that each stratum belongs to.
-    cells : int
-        Number of cells.
-
-    Returns
-    -------
-    numpy.ndarray, shape (cells,)
-        Infinite where the variances differ no more than by chance, 0 where fewer than three tell anything.
-
-    Notes
-    -----
-    The variances s^2 that belong to a cell are taken as drawn from a scaled inverse chi-squared distribution with d0
-    degrees of freedom, each measured with its own d. Then ``e = log s^2 - digamma(d / 2) + log(d / 2)`` has the
-    variance ``trigamma(d / 2) + trigamma(d0 / 2)``, and d0 solves ``trigamma(d0 / 2) = var(e) - mean trigamma(d / 2)``,
-    with var(e) over the k strata (ddof 1). Smyth takes d0 as infinite where the right side isn't positive; here it is
-    so up to ``sqrt(2 / (k - 1))`` of the mean trigamma, about one standard error of var(e) if d0 is infinite.
-
-    References
-    ----------
-    Smyth (2004), Stat. Appl. Genet. Mol. Biol. 3, article 3, section 6.2.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> variance = np.array([1.0, 1.1, 0.9, 1.0, 1.0, 4.0, 16.0, 2.0])
-    >>> prior_df(variance, np.full(8, 9.0), np.repeat([0, 1], 4), 2).round(2)
-    array([ inf, 2.57])
-    """
-    told = (df > 0) & (variance > 0)
-    k = np.bincount(owner[told], minlength=cells)
-    half = df[told] / 2
-    e = np.log(variance[told]) - digamma(half) + np.log(half)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        centre = np.bincount(owner[told], e, cells) / k
-        by_chance = np.bincount(owner[told], polygamma(1, half), cells) / k
-        excess = np.bincount(owner[told], (e - centre[owner[told]]) ** 2, cells) / (k - 1) - by_chance
-        alike = ~(excess > by_chance * np.sqrt(2 / (k - 1)))
-    prior = np.where(alike, np.inf, 2 * _inverse_trigamma(np.where(alike, 1.0, excess)))
-    return np.where(k < 3, 0.0, prior)
-
-
-def _inverse_trigamma(y: Floats) -> Floats:
-    """Solve trigamma(x) = y by Newton's steps, from Smyth's starting value."""
-    x = 0.5 + 1 / y
-    for _ in range(12):
-        value = polygamma(1, x)
-        x = x + value * (1 - value / y) / polygamma(2, x)
-    return x
-
-
-def _weights(per_unit: Floats, n: Floats, owner: Ints, matched: NDArray[np.bool_], count: Ints, cells: int) -> Floats:
-    """Return inverse-variance weights that add to 1 in each cell; by size alone where variances can't be told apart."""
-    plain = ~(per_unit > 0) & matched
-    by_size = (np.bincount(owner, plain, cells)[owner] > 0) | (count < 3)[owner]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        size = n[:, 0] * n[:, 1] / (n[:, 0] + n[:, 1])
-        raw = np.where(matched, np.where(by_size, size, 1 / per_unit), 0.0)
-        return np.where(matched, raw / np.bincount(owner, raw, cells)[owner], 0.0)
-
-
-def _satterthwaite(
-    weight: Floats, variance: Floats, n: Floats, extra: Floats, owner: Ints, matched: NDArray[np.bool_], cells: int
-) -> tuple[Floats, Floats]:
-    """Return the variance of the combined difference, and Satterthwaite's degrees of freedom."""
-    total, below = np.zeros(cells), np.zeros(cells)
-    most = np.zeros(cells)
-    for side in (0, 1):
-        part = np.where(matched, weight**2 * variance[:, side] / np.maximum(n[:, side], 1), 0.0)
-        own = np.where(matched & (n[:, side] > 1), n[:, side] - 1, 0.0)
-        df = own + extra[:, side]
-        total += np.bincount(owner, part, cells)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            below += np.bincount(owner, np.where(part > 0, part**2 / df, 0.0), cells)
-        most += np.bincount(owner, own, cells)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        df = np.where(below > 0, total**2 / below, most)
-    return total, np.clip(df, 1.0, np.maximum(most, 1.0))
-
-
-def _price_of_weights(
-    weight: Floats, n: Floats, extra: Floats, owner: Ints, matched: NDArray[np.bool_], count: Ints, cells: int
-) -> Floats:
-    """Return by how much weights that were estimated raise the variance (Meier 1953, Biometrics 9, 59-73)."""
-    df = np.where(matched, n.sum(axis=1) - 2 + extra.sum(axis=1), np.inf)
-    loss = np.where(matched, weight * (1 - weight) / np.maximum(df, 1.0), 0.0)
-    return np.where(count < 3, 1.0, 1 + 4 * np.bincount(owner, loss, cells))
-
-
-def _clustered(
-    units: Units,
-    n: Floats,
-    mean: Floats,
-    weight: Floats,
-    owner: Ints,
-    matched: NDArray[np.bool_],
-    cells: int,
-    var: Floats,
-    df: Floats,
-    surcharge: Floats,
-) -> tuple[Floats, Floats]:
-    """Replace variance and degrees of freedom in the cells where runs span several strata.
-
-    What a run adds to the difference is its sum over strata. Squares within a stratum are freed from bias as any
-    variance,
-    products between strata as by the jackknife over runs; the degrees of freedom are those of runs of unequal load.
-    """
-    assert units.cluster is not None  # noqa: S101 - narrows the type
-    live = matched[units.stratum]
-    stratum, side, cell = units.stratum[live], units.side[live], units.cell_of[units.stratum[live]]
-    key = np.stack([cell, side, units.cluster[live]])
-    _, run, appearances = np.unique(key, axis=1, return_inverse=True, return_counts=True)
-    if not (appearances > 1).any():
-        return var, df
-    first = np.zeros((2, len(appearances)), dtype=np.int64)
-    first[:, run.ravel()] = np.stack([cell, side])
-    size = n[stratum, side]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        part = np.where(size > 1, weight[stratum] * (units.value[live] - mean[stratum, side]) / (size - 1), 0.0)
-    total = np.bincount(run.ravel(), part, len(appearances))
-    load = np.bincount(run.ravel(), weight[stratum] / size, len(appearances))
-    spans = np.bincount(first[0], appearances > 1, cells) > 0
-    clustered, below, fewest = np.zeros(cells), np.zeros(cells), np.full(cells, np.inf)
-    strata = np.bincount(owner[matched], minlength=cells)
-    for which in (0, 1):
-        mine = first[1] == which
-        runs = np.bincount(first[0][mine], minlength=cells).astype(float)
-        spread = np.bincount(first[0][mine], appearances[mine], cells) / np.maximum(runs, 1)
-        here = side == which
-        within = np.bincount(cell[here], part[here] ** 2 * (1 - 1 / size[here]), cells)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            jackknife = (1 - 1 / runs) * np.bincount(first[0][mine], total[mine] ** 2, cells)
-            between = jackknife - (1 - 1 / runs) * np.bincount(cell[here], part[here] ** 2, cells)
-            side_var = np.maximum(within + between, jackknife / 2)
-            squares, fourths = (np.bincount(first[0][mine], load[mine] ** power, cells) for power in (2, 4))
-            side_df = np.fmax(squares**2 / fourths * (1 - strata / (np.maximum(spread, 1) * runs)), 1.0)
-        clustered += side_var
-        below += side_var**2 / side_df
-        fewest = np.minimum(fewest, runs)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        clustered_df = np.maximum(np.where(below > 0, clustered**2 / below, fewest), 1.0)
-    known = spans & (fewest > 1)
-    var = np.where(known, clustered + surcharge, np.where(spans, np.nan, var))
-    return var, np.where(known, clustered_df, df)
 
 
 def _two_sided(difference: Floats, se: Floats, df: Floats, fewest: Ints) -> Floats:

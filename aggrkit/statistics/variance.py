@@ -294,14 +294,15 @@ def _told_apart(
         if levels < 2:
             why.append("single")
             continue
+        if levels == n.sum():  # each value is a level of its own; there is nothing to compute
+            why.append("residual")
+            continue
         if shared.matrix([f])[0, 0] <= 1e-9 * n.sum():
             why.append("cell")
             continue
         same = [g for g in told if levels == int(codes[g].max()) + 1 == _crossed(code, codes[g], n).nnz]
         if same:
             why.append(same[0])
-        elif levels == n.sum():
-            why.append("residual")
         elif _smallest(shared.matrix([*told, f])) < _TOLD_APART:
             alone = _smallest(shared.matrix([f])) < _TOLD_APART
             why.append("residual" if alone else "others")

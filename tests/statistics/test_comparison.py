@@ -189,7 +189,7 @@ def ols_with_strata(strata: list[tuple[np.ndarray, np.ndarray]]) -> sm.regressio
     return sm.OLS(value, design).fit()
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(3, 12))
+@given(st.integers(0, 2**32 - 1), st.integers(6, 12))
 def test_two_balanced_strata_are_least_squares_with_stratum_dummies(number: int, n: int) -> None:
     rng = np.random.default_rng(number)
     strata = [(rng.normal(0, 1, n), rng.normal(0.5, 1, n)), (rng.normal(9, 1, n), rng.normal(9.5, 1, n))]
@@ -198,6 +198,37 @@ def test_two_balanced_strata_are_least_squares_with_stratum_dummies(number: int,
     # Least squares count the variation of the change between strata as noise too; without it the errors are the same.
     within = sum(((part - part.mean()) ** 2).sum() for sides in strata for part in sides) / (4 * n - 4)
     assert found.se[0] == pytest.approx(fit.bse[0] * math.sqrt(within / fit.scale), rel=1e-9)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 8), st.integers(2, 5))
+def test_thin_strata_are_judged_about_a_common_change_where_that_says_less(number: int, count: int, n: int) -> None:
+    """Clusters within strata: the runs of a side are close to each other when they are far from the other side."""
+    rng = np.random.default_rng(number)
+    strata = [tuple(rng.integers(0, 2, n) + rng.normal(0, 0.01, n) for _ in range(2)) for _ in range(count)]
+    found = compare_means(one_cell(*strata))
+    gaps = np.array([b.mean() - a.mean() for a, b in strata])
+    blocks = ols_with_strata([(a, b) for a, b in strata])
+    assert gaps.min() - 1e-9 <= found.difference[0] <= gaps.max() + 1e-9
+    # weights are nearly those of the least squares, and the error isn't less but where these pool what is unlike
+    assert found.df[0] <= max(blocks.df_resid, 2 * count * (n - 1)) + 1e-9
+    t = found.difference[0] / found.se[0]
+    assert found.pvalue[0] == pytest.approx(2 * stats.t.sf(abs(t), found.df[0]), rel=1e-9)
+    assert found.se[0] >= 0.5 * blocks.bse[0]
+
+
+@pytest.mark.parametrize("count", [3, 8])
+def test_single_runs_of_many_conditions_are_paired(count: int) -> None:
+    """One run a side in each stratum: how much the strata disagree is all that is known of the noise."""
+    rng = np.random.default_rng(count)
+    before = rng.normal(10 * np.arange(count), 1)
+    after = before + rng.normal(1, 0.5, count)
+    found = compare_means(one_cell(*[([a], [b]) for a, b in zip(before, after, strict=True)]))
+    oracle = stats.ttest_rel(after, before)
+    assert found.difference[0] == pytest.approx((after - before).mean())
+    assert found.se[0] == pytest.approx((after - before).std(ddof=1) / math.sqrt(count))
+    # unlike noise is allowed for: never more degrees of freedom than the paired test has
+    assert 1 <= found.df[0] <= count - 1 + 1e-9
+    assert found.pvalue[0] >= oracle.pvalue - 1e-12
 
 
 @pytest.mark.parametrize("sizes", [[(4, 4)] * 3, [(4, 9), (6, 6), (12, 3), (5, 7)], [(3, 3)] * 10])
@@ -266,9 +297,9 @@ def test_single_units_in_many_strata_borrow_from_the_others() -> None:
     found = compare_means(one_cell(*strata, ([20.0], [20.0])))
     assert np.isfinite(found.pvalue[0])
     assert found.strata[0] == 7
-    only = compare_means(one_cell(*[([float(k)], [k + 1.0]) for k in range(6)]))
+    only = compare_means(one_cell(*[([float(k)], [k + 1.0]) for k in range(6)], spanning=True))
     assert only.difference[0] == pytest.approx(1.0)
-    assert np.isnan(only.pvalue[0])
+    assert np.isnan(only.pvalue[0])  # two runs: all strata share their luck
 
 
 def test_strata_without_variation_are_weighed_by_size() -> None:
