@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import ibis
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -15,7 +14,8 @@ from aggrkit.model.answer import COLUMNS, Answer
 from aggrkit.model.schema import DIMENSIONS, Column, Role
 from aggrkit.pipeline.bounds import Bounds, moderated, rosner, tukey
 from aggrkit.pipeline.cells import Cells
-from aggrkit.pipeline.expressions import any_of, fetch
+from aggrkit.pipeline.expressions import fetch
+from aggrkit.pipeline.keyed import numbered, outside
 from aggrkit.sources.observations import ROW
 from aggrkit.statistics.multiplicity import any_of_many
 from aggrkit.statistics.outliers import FEWEST, robust_cut, zscore_needs
@@ -174,21 +174,17 @@ def _outside(cells: Cells, flagged: Sequence[Bounds], shown: Sequence[Column]) -
     """Fetch the rows in which the value of any metric is flagged, with what describes them."""
     prepared = cells.prepared
     ends = {f"lower{k}": b.lower for k, b in enumerate(flagged)} | {f"upper{k}": b.upper for k, b in enumerate(flagged)}
-    joined = cells.beside(ends)
-    values = {f"v{k}": joined[prepared.field(b.metric)] for k, b in enumerate(flagged)}
-    described = {f"d{k}": joined[column.field] for k, column in enumerate(shown)}
     identity = prepared.schema.role(Role.RESULT_ID)
-    number = {"identity": joined[identity.field]} if identity is not None else {}
+    what = (
+        tuple(prepared.field(bounds.metric) for bounds in flagged),
+        tuple(column.field for column in shown),
+        None if identity is None else identity.field,
+        _MOST + 1,
+    )
     if any(b.rows is not None for b in flagged):
         wanted = sorted({row for b in flagged for row in b.rows or {}})
-        test = joined[ROW].isin(wanted) if wanted else ibis.literal(False)
-    else:
-        tests = [
-            (value < joined[f"__lower{k}"]) | (value > joined[f"__upper{k}"]) for k, value in enumerate(values.values())
-        ]
-        test = any_of(tests)
-    chosen = joined.filter(test).select(cell=joined["__cell"], row=joined[ROW], **values, **described, **number)
-    return fetch(chosen.limit(_MOST + 1), prepared.label)
+        return fetch(numbered(cells.beside(ends), wanted, *what), prepared.label)
+    return cells.ask(outside, ends, *what)
 
 
 def _describing(cells: Cells) -> list[Column]:
