@@ -160,11 +160,10 @@ def _collected(cells: Cells, flagged: Sequence[Bounds]) -> pd.DataFrame:
     if rows is not None and rows.num_rows > _MOST:
         said = f"more than {_MOST:,} observations would be flagged"
         raise AggrError(f"{said}: set a higher threshold or a smaller alpha, or ask for a part of them with where=...")
-    parts = [] if rows is None else [_lines(cells, bounds, k, rows, shown) for k, bounds in enumerate(flagged)]
-    filled = [part for part in parts if len(part)]
-    if not filled:
+    if rows is None or not rows.num_rows:
         return _no_lines(names)
-    frame = pd.concat(filled, ignore_index=True)
+    parts = [_lines(cells, bounds, k, rows, shown) for k, bounds in enumerate(flagged)]
+    frame = pd.concat([part for part in parts if len(part)], ignore_index=True)
     sized = frame.assign(__size=frame["score"].abs())
     order = sized.sort_values(["pvalue_adjusted", "__size"], ascending=[True, False]).index
     return frame.loc[order, names].reset_index(drop=True)
@@ -211,24 +210,28 @@ def _lines(cells: Cells, bounds: Bounds, place: int, rows: pa.Table, shown: Sequ
     else:
         score, pvalue = bounds.score(value, cell)
     taken = rows.filter(pa.array(out))
-    frame = cells.groups_of(cell)
-    frame["metric"] = bounds.metric.name
-    frame["observation"] = _labels(cells, taken, number)
-    frame["value"], frame["score"] = value, score
-    frame["lower"] = np.maximum(bounds.lower[cell], -np.inf if bounds.metric.minimum is None else bounds.metric.minimum)
-    frame["upper"] = np.minimum(bounds.upper[cell], np.inf if bounds.metric.maximum is None else bounds.metric.maximum)
+    metric, groups = bounds.metric, cells.groups_of(cell)
     high = value > bounds.upper[cell] if bounds.rows is None else score > 0
-    frame["direction"] = np.where(high, "high", "low")
-    frame["severity"] = _severity(np.abs(score), bounds.cut[cell], np.where(high, 1, -1) * bounds.metric.sign)
-    frame["pvalue"], frame["pvalue_adjusted"] = pvalue, any_of_many(pvalue, bounds.tested)
-    for k, column in enumerate(shown):
-        frame[column.name] = taken[f"d{k}"].to_pandas().to_numpy()
-    frame[ROW] = number
-    mean_of, std_of = (cells.of_metric(bounds.metric, name)[cell] for name in ("mean", "std"))
+    mean_of, std_of = (cells.of_metric(metric, name)[cell] for name in ("mean", "std"))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        frame[_Z_SCORE] = (value - mean_of) / std_of
-    frame[_SIZE] = cells.n(bounds.metric)[cell].astype(np.int64)
-    return frame.astype({"metric": "str", "direction": "str"})
+        z_score = (value - mean_of) / std_of
+    columns = {
+        "metric": pd.array([metric.name] * len(value), dtype="str"),
+        "observation": _labels(cells, taken, number),
+        "value": value,
+        "score": score,
+        "lower": np.maximum(bounds.lower[cell], -np.inf if metric.minimum is None else metric.minimum),
+        "upper": np.minimum(bounds.upper[cell], np.inf if metric.maximum is None else metric.maximum),
+        "direction": pd.array(np.where(high, "high", "low").tolist(), dtype="str"),
+        "severity": _severity(np.abs(score), bounds.cut[cell], np.where(high, 1, -1) * metric.sign),
+        "pvalue": pvalue,
+        "pvalue_adjusted": any_of_many(pvalue, bounds.tested),
+        **{column.name: taken[f"d{k}"].to_pandas().to_numpy() for k, column in enumerate(shown)},
+        ROW: number,
+        _Z_SCORE: z_score,
+        _SIZE: cells.n(metric)[cell].astype(np.int64),
+    }
+    return pd.concat([groups, pd.DataFrame(columns, index=groups.index)], axis=1)
 
 
 def _labels(cells: Cells, taken: pa.Table, number: NDArray[np.int64]) -> Any:

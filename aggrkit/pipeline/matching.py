@@ -80,13 +80,16 @@ def find_matching(prepared: Prepared, marked: Marked, skip: set[str], versions_d
         }
     if not usable:
         return Matching((), (), ())
-    counts = marked.ask(_counts_of_values, *usable.items()).to_pandas()
+    counts: dict[str, dict[str, list[int]]] = {key: {} for key in usable}
+    found = marked.ask(_counts_of_values, *usable.items()).select(["column", "value", SIDE, "n"])
+    for key, value, side, n in zip(*(column.to_pylist() for column in found.columns), strict=True):
+        counts[key].setdefault(value, [0, 0])[side] = n
     on, perhaps, differing = [], [], []
     for key, column in usable.items():
-        table = counts[counts["column"] == key].pivot_table(index="value", columns=SIDE, values="n", fill_value=0)
+        table = np.array(list(counts[key].values()), dtype=np.float64).reshape(-1, 2)
         if not 2 <= len(table) <= _MOST_VALUES:
             continue
-        shared = table[(table > 0).all(axis=1)].sum() / table.sum()
+        shared = table[(table > 0).all(axis=1)].sum(axis=0) / table.sum(axis=0)
         if column.role in _ALWAYS and shared.max() > 0:
             on.append(column)
         elif column.role in _IF_IT_PAYS and shared.min() >= _SHARED_ENOUGH:
