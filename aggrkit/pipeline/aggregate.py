@@ -13,8 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aggrkit.errors import (
-    EmptySelectionError,
-    SchemaError,
     StageError,
     UnknownNameError,
     listed,
@@ -22,7 +20,6 @@ from aggrkit.errors import (
     quoted,
 )
 from aggrkit.model.answer import COLUMNS, RowsReport
-from aggrkit.model.schema import Kind, Role
 from aggrkit.pipeline.auditing import rows_report
 from aggrkit.pipeline.deviations import inexact, two_pass_std
 from aggrkit.pipeline.expressions import as_number, fetch, label_of, mean, quantiles, text_of
@@ -46,23 +43,13 @@ __all__ = [
     "Percentiles",
     "aggregate",
     "as_text",
-    "distributions",
     "group_labels",
+    "keys_of",
     "proportions",
     "value_text",
 ]
 
 PERCENTILES: Final = (50, 75, 90, 95, 99)
-_DESCRIBED_BY: Final = (
-    Role.CONDITION,
-    Role.VERSION,
-    Role.ATTRIBUTE,
-    Role.OUTCOME,
-    Role.MODEL,
-    Role.HARDWARE,
-    Role.WORKER,
-    Role.TASK_TYPE,
-)
 
 
 class Aggregator(Protocol):
@@ -226,11 +213,12 @@ def _wide(prepared: Prepared, *stages: Aggregator) -> tuple[ibis.Table, Sequence
                 expressions[key] = expression
     for place, column in enumerate(prepared.audits.values()):
         expressions[f"a{place}"] = table[column].cast("int64").sum()
-    keys = _keys_of(prepared)
+    keys = keys_of(prepared)
     return (table.group_by(**keys) if keys else table).aggregate(**expressions), places
 
 
-def _keys_of(prepared: Prepared) -> dict[str, ibis.Value]:
+def keys_of(prepared: Prepared) -> dict[str, ibis.Value]:
+    """Return what rows are grouped by, as ``g0, g1, ...``."""
     return {f"g{place}": expression for place, expression in enumerate(prepared.group_expressions().values())}
 
 
@@ -245,7 +233,7 @@ def _with_exact_std(found: pa.Table, places: Sequence[_Planned], prepared: Prepa
     if not lossy:
         return found
     values = {key: (prepared.values(pairs[key][0]), pairs[key][1]) for key in lossy}
-    for key, better in two_pass_std(prepared.table, _keys_of(prepared), found, values).items():
+    for key, better in two_pass_std(prepared.table, keys_of(prepared), found, values).items():
         found = found.set_column(found.column_names.index(key), key, pa.array(better))
     return found
 
@@ -282,78 +270,6 @@ def proportions(prepared: Prepared, confidence: float = 0.95) -> tuple[pd.DataFr
         rate = successes / n
     frame = frame.assign(failures=n - successes, rate=rate, ci_lower=lower, ci_upper=upper)
     return frame[[*prepared.groups, *COLUMNS["proportions"]]], report
-
-
-def distributions(
-    prepared: Prepared, columns: Sequence[str] | None, max_values: int
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Count how often each value of the describing columns occurs in each group.
-
-    Returns
-    -------
-    frame : pandas.DataFrame
-        A row per group, column and value; the most frequent value of each first.
-    meta : dict
-        Which columns were left out, and why.
-    """
-    number_between(max_values, 0, float("inf"), "max_values is a positive number")
-    schema = prepared.schema
-    taken = {column.name for column in prepared.groups.values() if column is not None}
-    if columns is None:
-        chosen = [
-            c
-            for c in schema.playing(*_DESCRIBED_BY)
-            if c.name not in taken and c.kind in (Kind.TEXT, Kind.BOOLEAN, Kind.NUMBER)
-        ]
-        chosen += [c for c in schema.columns if c.metric is not None and c.metric.is_proportion]
-    else:
-        chosen = list({column.name: column for column in map(schema.column, columns)}.values())
-    if not chosen:
-        raise SchemaError(
-            "no column describes the observations by categories; name one: distributions(columns=['...'])"
-        )
-    sizes, _ = planned(_numbers_of_values, prepared, *chosen)
-    if not sizes["rows"][0].as_py():
-        raise nothing_selected(prepared)
-    size = [sizes[f"c{place}"][0].as_py() for place in range(len(chosen))]
-    skipped = {}
-    if columns is None:
-        for values, column in zip(size, chosen, strict=True):
-            if not 0 < values <= max_values:
-                skipped[column.name] = f"{values:,} different values" if values else "no value"
-    kept = {f"c{place}": column for place, column in enumerate(chosen) if column.name not in skipped}
-    if not kept:
-        raise EmptySelectionError(f"every describing column has no value or more than {max_values} of them: {skipped}")
-    counted, _ = planned(_counts_of_values, prepared, *kept.items())
-    frame = group_labels(counted, list(prepared.groups))
-    names = list(prepared.groups)
-    frame["column"] = [kept[key].name for key in counted["column"].to_pylist()]
-    frame["value"] = pd.array(counted["value"].to_pylist(), dtype="str")
-    frame["count"] = counted["count"].to_numpy()
-    by = frame.groupby([*names, "column"], sort=False, observed=True)["count"]
-    frame["total_values"], frame["unique_values"] = by.transform("sum"), by.transform("size")
-    frame["percentage"] = 100.0 * frame["count"] / frame["total_values"]
-    order = pd.Categorical(frame["column"], [column.name for column in kept.values()])
-    frame = frame.assign(__order=order.codes).sort_values(
-        [*names, "__order", "count", "value"], ascending=[True] * (len(names) + 1) + [False, True]
-    )
-    return frame[[*names, *COLUMNS["distributions"]]].reset_index(drop=True), {"skipped": skipped}
-
-
-def _numbers_of_values(prepared: Prepared, *columns: Column) -> tuple[ibis.Table, None]:
-    """Build the query for how many rows there are, and how many different values some columns have."""
-    table = prepared.table
-    sizes = {f"c{place}": value_text(table[column.field], column).nunique() for place, column in enumerate(columns)}
-    return table.aggregate(rows=table.count(), **sizes), None
-
-
-def _counts_of_values(prepared: Prepared, *kept: tuple[str, Column]) -> tuple[ibis.Table, None]:
-    """Build the query for how often each value of some columns occurs in each group."""
-    table, keys = prepared.table, _keys_of(prepared)
-    texts = {key: value_text(table[column.field], column) for key, column in kept}
-    long = table.select(**keys, **texts).pivot_longer(list(texts), names_to="column", values_to="value")
-    present = long.filter(long.value.notnull())
-    return present.group_by([*keys, "column", "value"]).aggregate(count=present.count()), None
 
 
 def group_labels(found: pa.Table, names: Sequence[str]) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import ibis
+import pyarrow as pa
 from ibis.expr import operations as ops
 
 from aggrkit.pipeline.expressions import fetch
@@ -21,8 +22,6 @@ from aggrkit.sources.engine import reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
-
-    import pyarrow as pa
 
     from aggrkit.pipeline.prepared import Prepared
 
@@ -128,7 +127,7 @@ def planned(
         return fetch(query, prepared.label), told
     with planned_sql(build, prepared, *about, beside=beside) as (sql, plan):
         found = prepared.table.get_backend().con.sql(sql).to_arrow_table()
-    return found.cast(plan.schema), plan.told
+    return _typed(found, plan.schema), plan.told
 
 
 @contextlib.contextmanager
@@ -148,6 +147,17 @@ def planned_sql(
             plan = Plan(sql, query.schema().to_pyarrow(), told)
             PLANS.put(key, plan)
         yield plan.sql.replace(_OWN, own), plan
+
+
+def _typed(found: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a result with the types that its expressions have, as Ibis does."""
+    if found.schema.equals(schema):
+        return found
+    columns = [
+        pa.nulls(found.num_rows) if pa.types.is_null(field.type) else found[field.name].cast(field.type, safe=False)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 @contextlib.contextmanager

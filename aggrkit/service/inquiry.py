@@ -18,11 +18,12 @@ from aggrkit.model.answer import Answer
 from aggrkit.model.metric import NORMALIZED
 from aggrkit.model.schema import Role
 from aggrkit.model.selection import LEVELS, Selection, TimeRange
-from aggrkit.pipeline.aggregate import Means, Moments, Percentiles, aggregate, distributions, proportions
+from aggrkit.pipeline.aggregate import Means, Moments, Percentiles, aggregate, proportions
 from aggrkit.pipeline.anomalies import DetectAnomalies
 from aggrkit.pipeline.beside import beside, with_side
 from aggrkit.pipeline.comparison import Compare
 from aggrkit.pipeline.correlations import Correlate
+from aggrkit.pipeline.distributions import distributions
 from aggrkit.pipeline.expressions import fetch, label_of
 from aggrkit.pipeline.pipeline import Pipeline
 from aggrkit.pipeline.preprocess import Duplicates, Invalid, Normalise
