@@ -249,7 +249,7 @@ class Analysis:
         >>> df.aggr.distributions(level="model")[["value", "count"]].values.tolist()
         [['fp16', 2], ['fp32', 1]]
         """
-        from aggrkit.pipeline.aggregate import distributions
+        from aggrkit.pipeline.distributions import distributions
 
         names = None if columns is None else names_of(columns, "columns are a name or a list of names")
         answer, prepared = self._run(self._bare(), level, None, where, time_range, needs_metrics=False)

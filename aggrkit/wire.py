@@ -78,6 +78,11 @@ def plain(value: Any) -> Any:
     >>> plain({"a": np.float64("nan"), 1: pd.Timestamp("2026-01-01", tz="Europe/Berlin")})
     {'a': None, '1': '2025-12-31T23:00:00Z'}
     """
+    kind = type(value)  # nearly all values are of one of these, which need no further look
+    if kind is float:
+        return value if math.isfinite(value) else None
+    if kind is str or kind is int:
+        return value
     if value is None or isinstance(value, (str, bool)):
         return str(value) if isinstance(value, str) else value
     if isinstance(value, np.generic) and not isinstance(value, (np.datetime64, np.timedelta64)):
@@ -89,7 +94,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, int):
         return int(value)
     if isinstance(value, Mapping):
-        return {_key(key): plain(inner) for key, inner in value.items()}
+        return {key if type(key) is str else _key(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, (set, frozenset)):
         return sorted((plain(inner) for inner in value), key=repr)
     if isinstance(value, (pd.Series, pd.Index, np.ndarray)):

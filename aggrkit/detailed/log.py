@@ -15,9 +15,10 @@ from aggrkit.analysis import Analysis
 from aggrkit.errors import SchemaError, quoted
 from aggrkit.model.schema import SPELLINGS, Role, Schema, recognise
 from aggrkit.model.selection import Selection
-from aggrkit.pipeline.auditing import counted, settled
+from aggrkit.pipeline.auditing import counted
 from aggrkit.pipeline.pipeline import Pipeline
 from aggrkit.pipeline.preprocess import Normalise
+from aggrkit.pipeline.settling import settled
 from aggrkit.sources.frame import frame_relation
 from aggrkit.sources.observations import Observations
 from aggrkit.sources.results import IDENTIFIERS, as_frame, one_spelling

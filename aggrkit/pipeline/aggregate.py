@@ -13,8 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aggrkit.errors import (
-    EmptySelectionError,
-    SchemaError,
     StageError,
     UnknownNameError,
     listed,
@@ -22,10 +20,10 @@ from aggrkit.errors import (
     quoted,
 )
 from aggrkit.model.answer import COLUMNS, RowsReport
-from aggrkit.model.schema import Kind, Role
 from aggrkit.pipeline.auditing import rows_report
-from aggrkit.pipeline.deviations import two_pass_std
+from aggrkit.pipeline.deviations import inexact, two_pass_std
 from aggrkit.pipeline.expressions import as_number, fetch, label_of, mean, quantiles, text_of
+from aggrkit.pipeline.plans import planned
 from aggrkit.pipeline.prepared import UNKNOWN, Prepared
 from aggrkit.pipeline.selecting import nothing_selected
 from aggrkit.statistics.proportions import wilson_interval
@@ -45,23 +43,13 @@ __all__ = [
     "Percentiles",
     "aggregate",
     "as_text",
-    "distributions",
     "group_labels",
+    "keys_of",
     "proportions",
     "value_text",
 ]
 
 PERCENTILES: Final = (50, 75, 90, 95, 99)
-_DESCRIBED_BY: Final = (
-    Role.CONDITION,
-    Role.VERSION,
-    Role.ATTRIBUTE,
-    Role.OUTCOME,
-    Role.MODEL,
-    Role.HARDWARE,
-    Role.WORKER,
-    Role.TASK_TYPE,
-)
 
 
 class Aggregator(Protocol):
@@ -152,6 +140,10 @@ class Counts:
         return {"n": values.count(), "successes": values.sum().fill_null(0.0).cast("int64")}
 
 
+_PLANNED: Final = {Moments, Means, Percentiles, Counts}
+"""The stages of which it is certain that they ask the same of the same columns."""
+
+
 @dataclass(frozen=True)
 class Custom:
     """One more column of the statistics, by a function of the user's.
@@ -192,43 +184,57 @@ def aggregate(prepared: Prepared, stages: Sequence[Aggregator]) -> tuple[pd.Data
     EmptySelectionError
         If no row passed the filters.
     """
+    if {type(stage) for stage in stages} <= _PLANNED:
+        found, places = planned(_wide, prepared, *stages)
+    else:  # a stage of the user's may ask something else every time
+        query, places = _wide(prepared, *stages)
+        found = fetch(query, prepared.label)
+    rows = found["rows"].to_numpy()
+    if not rows.sum():
+        raise nothing_selected(prepared)
+    found = _with_exact_std(found, places, prepared)
+    labels = group_labels(found, list(prepared.groups))
+    audited = {reason: int(pc.sum(found[f"a{place}"]).as_py() or 0) for place, reason in enumerate(prepared.audits)}
+    frame = _tidy(prepared.metrics, places, found, labels)
+    return frame, rows_report(prepared, int(rows.sum()), audited)
+
+
+def _wide(prepared: Prepared, *stages: Aggregator) -> tuple[ibis.Table, Sequence[_Planned]]:
+    """Build the one scan that all stages need: a row per group, and where each of its columns belongs."""
     table = prepared.table
-    planned: list[_Planned] = []
+    places: list[_Planned] = []
     expressions: dict[str, ibis.Value] = {"rows": table.count()}
     for metric in prepared.metrics:
         values = prepared.values(metric)
         for stage in stages:
             for columns, expression in _needs_of(stage, values, metric).items():
-                key = f"e{len(planned)}"
-                planned.append(_Planned(metric, key, columns))
+                key = f"e{len(places)}"
+                places.append(_Planned(metric, key, columns))
                 expressions[key] = expression
     for place, column in enumerate(prepared.audits.values()):
         expressions[f"a{place}"] = table[column].cast("int64").sum()
-    groups = prepared.group_expressions()
-    keys = {f"g{place}": expression for place, expression in enumerate(groups.values())}
-    grouped = table.group_by(**keys) if keys else table
-    found = fetch(grouped.aggregate(**expressions), prepared.label)
-    rows = found["rows"].to_numpy()
-    if not rows.sum():
-        raise nothing_selected(prepared)
-    found = _with_exact_std(table, keys, found, planned, prepared)
-    labels = group_labels(found, list(groups))
-    audited = {reason: int(pc.sum(found[f"a{place}"]).as_py() or 0) for place, reason in enumerate(prepared.audits)}
-    frame = _tidy(prepared.metrics, planned, found, labels)
-    return frame, rows_report(prepared, int(rows.sum()), audited)
+    keys = keys_of(prepared)
+    return (table.group_by(**keys) if keys else table).aggregate(**expressions), places
 
 
-def _with_exact_std(
-    table: ibis.Table, keys: Mapping[str, ibis.Value], found: pa.Table, planned: Sequence[_Planned], prepared: Prepared
-) -> pa.Table:
-    means = {plan.metric.name: plan.key for plan in planned if plan.columns == "mean"}
-    places = {
-        plan.key: (prepared.values(plan.metric), means[plan.metric.name])
-        for plan in planned
-        if plan.columns == "std" and plan.metric.name in means
+def keys_of(prepared: Prepared) -> dict[str, ibis.Value]:
+    """Return what rows are grouped by, as ``g0, g1, ...``."""
+    return {f"g{place}": expression for place, expression in enumerate(prepared.group_expressions().values())}
+
+
+def _with_exact_std(found: pa.Table, places: Sequence[_Planned], prepared: Prepared) -> pa.Table:
+    means = {place.metric.name: place.key for place in places if place.columns == "mean"}
+    pairs = {
+        place.key: (place.metric, means[place.metric.name])
+        for place in places
+        if place.columns == "std" and place.metric.name in means
     }
-    for place, better in two_pass_std(table, keys, found, places).items():
-        found = found.set_column(found.column_names.index(place), place, pa.array(better))
+    lossy = inexact(found, {key: mean_key for key, (_, mean_key) in pairs.items()})
+    if not lossy:
+        return found
+    values = {key: (prepared.values(pairs[key][0]), pairs[key][1]) for key in lossy}
+    for key, better in two_pass_std(prepared.table, keys_of(prepared), found, values).items():
+        found = found.set_column(found.column_names.index(key), key, pa.array(better))
     return found
 
 
@@ -266,70 +272,6 @@ def proportions(prepared: Prepared, confidence: float = 0.95) -> tuple[pd.DataFr
     return frame[[*prepared.groups, *COLUMNS["proportions"]]], report
 
 
-def distributions(
-    prepared: Prepared, columns: Sequence[str] | None, max_values: int
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Count how often each value of the describing columns occurs in each group.
-
-    Returns
-    -------
-    frame : pandas.DataFrame
-        A row per group, column and value; the most frequent value of each first.
-    meta : dict
-        Which columns were left out, and why.
-    """
-    number_between(max_values, 0, float("inf"), "max_values is a positive number")
-    schema, table = prepared.schema, prepared.table
-    taken = {column.name for column in prepared.groups.values() if column is not None}
-    if columns is None:
-        chosen = [
-            c
-            for c in schema.playing(*_DESCRIBED_BY)
-            if c.name not in taken and c.kind in (Kind.TEXT, Kind.BOOLEAN, Kind.NUMBER)
-        ]
-        chosen += [c for c in schema.columns if c.metric is not None and c.metric.is_proportion]
-    else:
-        chosen = list({column.name: column for column in map(schema.column, columns)}.values())
-    if not chosen:
-        raise SchemaError(
-            "no column describes the observations by categories; name one: distributions(columns=['...'])"
-        )
-    texts = {f"c{place}": value_text(table[column.field], column) for place, column in enumerate(chosen)}
-    sizes = fetch(
-        table.aggregate(rows=table.count(), **{key: text.nunique() for key, text in texts.items()}), prepared.label
-    )
-    if not sizes["rows"][0].as_py():
-        raise nothing_selected(prepared)
-    size = {key: sizes[key][0].as_py() for key in texts}
-    skipped = {}
-    if columns is None:
-        for key, column in zip(texts, chosen, strict=True):
-            if not 0 < size[key] <= max_values:
-                skipped[column.name] = f"{size[key]:,} different values" if size[key] else "no value"
-    kept = {key: column for key, column in zip(texts, chosen, strict=True) if column.name not in skipped}
-    if not kept:
-        raise EmptySelectionError(f"every describing column has no value or more than {max_values} of them: {skipped}")
-    keys = {f"g{place}": expression for place, expression in enumerate(prepared.group_expressions().values())}
-    long = table.select(**keys, **{key: texts[key] for key in kept}).pivot_longer(
-        list(kept), names_to="column", values_to="value"
-    )
-    present = long.filter(long.value.notnull())
-    counted = fetch(present.group_by([*keys, "column", "value"]).aggregate(count=present.count()), prepared.label)
-    frame = group_labels(counted, list(prepared.groups))
-    names = list(prepared.groups)
-    frame["column"] = [kept[key].name for key in counted["column"].to_pylist()]
-    frame["value"] = pd.array(counted["value"].to_pylist(), dtype="str")
-    frame["count"] = counted["count"].to_numpy()
-    by = frame.groupby([*names, "column"], sort=False, observed=True)["count"]
-    frame["total_values"], frame["unique_values"] = by.transform("sum"), by.transform("size")
-    frame["percentage"] = 100.0 * frame["count"] / frame["total_values"]
-    order = pd.Categorical(frame["column"], [column.name for column in kept.values()])
-    frame = frame.assign(__order=order.codes).sort_values(
-        [*names, "__order", "count", "value"], ascending=[True] * (len(names) + 1) + [False, True]
-    )
-    return frame[[*names, *COLUMNS["distributions"]]].reset_index(drop=True), {"skipped": skipped}
-
-
 def group_labels(found: pa.Table, names: Sequence[str]) -> pd.DataFrame:
     """Return the grouping columns of a result; what is missing is called "unknown"."""
     labels = {}
@@ -362,9 +304,7 @@ def as_text(values: pd.Series[Any]) -> pd.Series[Any]:
     return pd.Series(text, dtype="str")
 
 
-def _tidy(
-    metrics: Sequence[Metric], planned: Sequence[_Planned], found: pa.Table, labels: pd.DataFrame
-) -> pd.DataFrame:
+def _tidy(metrics: Sequence[Metric], places: Sequence[_Planned], found: pa.Table, labels: pd.DataFrame) -> pd.DataFrame:
     """Turn a wide result into a row per group and metric, groups in order."""
     order = (
         labels.sort_values(list(labels.columns), kind="stable").index.to_numpy()
@@ -374,8 +314,9 @@ def _tidy(
     rows = found["rows"].to_numpy()
     count, width = len(labels), len(metrics)
     values: dict[str, np.ndarray[Any, Any]] = {}
-    for plan in planned:
-        place = next(k for k, metric in enumerate(metrics) if metric is plan.metric)
+    ranks = {metric.name: rank for rank, metric in enumerate(metrics)}
+    for plan in places:
+        place = ranks[plan.metric.name]
         for column, data in _unpacked(plan, found).items():
             if column not in values:
                 empty: Any = 0 if column in ("n", "successes") else np.nan

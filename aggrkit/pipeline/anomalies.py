@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import ibis
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -15,7 +14,8 @@ from aggrkit.model.answer import COLUMNS, Answer
 from aggrkit.model.schema import DIMENSIONS, Column, Role
 from aggrkit.pipeline.bounds import Bounds, moderated, rosner, tukey
 from aggrkit.pipeline.cells import Cells
-from aggrkit.pipeline.expressions import any_of, fetch
+from aggrkit.pipeline.expressions import fetch
+from aggrkit.pipeline.keyed import numbered, outside
 from aggrkit.pipeline.standing import REASONS, STATUSES, Normal, status_of
 from aggrkit.sources.observations import ROW
 from aggrkit.statistics.multiplicity import any_of_many
@@ -185,21 +185,17 @@ def _outside(cells: Cells, flagged: Sequence[Bounds], shown: Sequence[Column]) -
     """Fetch the rows in which the value of any metric is flagged, with what describes them."""
     prepared = cells.prepared
     ends = {f"lower{k}": b.lower for k, b in enumerate(flagged)} | {f"upper{k}": b.upper for k, b in enumerate(flagged)}
-    joined = cells.beside(ends)
-    values = {f"v{k}": joined[prepared.field(b.metric)] for k, b in enumerate(flagged)}
-    described = {f"d{k}": joined[column.field] for k, column in enumerate(shown)}
     identity = prepared.schema.role(Role.RESULT_ID)
-    number = {"identity": joined[identity.field]} if identity is not None else {}
+    what = (
+        tuple(prepared.field(bounds.metric) for bounds in flagged),
+        tuple(column.field for column in shown),
+        None if identity is None else identity.field,
+        _MOST + 1,
+    )
     if any(b.rows is not None for b in flagged):
         wanted = sorted({row for b in flagged for row in b.rows or {}})
-        test = joined[ROW].isin(wanted) if wanted else ibis.literal(False)
-    else:
-        tests = [
-            (value < joined[f"__lower{k}"]) | (value > joined[f"__upper{k}"]) for k, value in enumerate(values.values())
-        ]
-        test = any_of(tests)
-    chosen = joined.filter(test).select(cell=joined["__cell"], row=joined[ROW], **values, **described, **number)
-    return fetch(chosen.limit(_MOST + 1), prepared.label)
+        return fetch(numbered(cells.beside(ends), wanted, *what), prepared.label)
+    return cells.ask(outside, ends, *what)
 
 
 def _describing(cells: Cells) -> list[Column]:
@@ -228,29 +224,33 @@ def _lines(
     else:
         score, pvalue = bounds.score(value, cell)
     taken = rows.filter(pa.array(out))
-    frame = cells.groups_of(cell)
-    frame["metric"] = bounds.metric.name
-    frame["observation"] = _labels(cells, taken, number)
-    frame["value"], frame["score"] = value, score
-    frame["lower"] = np.maximum(bounds.lower[cell], -np.inf if bounds.metric.minimum is None else bounds.metric.minimum)
-    frame["upper"] = np.minimum(bounds.upper[cell], np.inf if bounds.metric.maximum is None else bounds.metric.maximum)
+    metric, groups = bounds.metric, cells.groups_of(cell)
     high = value > bounds.upper[cell] if bounds.rows is None else score > 0
-    frame["direction"] = np.where(high, "high", "low")
-    frame["severity"] = _severity(np.abs(score), bounds.cut[cell], np.where(high, 1, -1) * bounds.metric.sign)
-    frame["pvalue"], frame["pvalue_adjusted"] = pvalue, any_of_many(pvalue, bounds.tested)
-    size = cells.n(bounds.metric)[cell].astype(np.int64)
+    size = cells.n(metric)[cell].astype(np.int64)
     time = next((taken[f"d{k}"].to_pandas() for k, c in enumerate(shown) if c.role is Role.TIMESTAMP), None)
-    status, frame[_REASON] = status_of(normal.is_later(place, cell, time), size)
-    if _STATUS not in cells.prepared.groups:
-        frame[_STATUS] = status
-    for k, column in enumerate(shown):
-        frame[column.name] = taken[f"d{k}"].to_pandas().to_numpy()
-    frame[ROW] = number
-    mean_of, std_of = (cells.of_metric(bounds.metric, name)[cell] for name in ("mean", "std"))
+    status, reason = status_of(normal.is_later(place, cell, time), size)
+    mean_of, std_of = (cells.of_metric(metric, name)[cell] for name in ("mean", "std"))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        frame[_Z_SCORE] = (value - mean_of) / std_of
-    frame[_SIZE] = size
-    return frame.astype({"metric": "str", "direction": "str"})
+        z_score = (value - mean_of) / std_of
+    columns = {
+        "metric": pd.array([metric.name] * len(value), dtype="str"),
+        "observation": _labels(cells, taken, number),
+        "value": value,
+        "score": score,
+        "lower": np.maximum(bounds.lower[cell], -np.inf if metric.minimum is None else metric.minimum),
+        "upper": np.minimum(bounds.upper[cell], np.inf if metric.maximum is None else metric.maximum),
+        "direction": pd.array(np.where(high, "high", "low").tolist(), dtype="str"),
+        "severity": _severity(np.abs(score), bounds.cut[cell], np.where(high, 1, -1) * metric.sign),
+        "pvalue": pvalue,
+        "pvalue_adjusted": any_of_many(pvalue, bounds.tested),
+        _REASON: reason,
+        **({} if _STATUS in cells.prepared.groups else {_STATUS: status}),
+        **{column.name: taken[f"d{k}"].to_pandas().to_numpy() for k, column in enumerate(shown)},
+        ROW: number,
+        _Z_SCORE: z_score,
+        _SIZE: size,
+    }
+    return pd.concat([groups, pd.DataFrame(columns, index=groups.index)], axis=1)
 
 
 def _labels(cells: Cells, taken: pa.Table, number: NDArray[np.int64]) -> Any:

@@ -1,4 +1,4 @@
-"""What the first phase took out, and its rows worked out once."""
+"""What the first phase took out."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-import ibis
-
 from aggrkit.model.answer import RowsReport
 from aggrkit.pipeline.expressions import fetch
 from aggrkit.pipeline.selecting import nothing_selected
-from aggrkit.sources.engine import reading
-from aggrkit.sources.observations import ROW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +16,7 @@ if TYPE_CHECKING:
     from aggrkit.pipeline.prepared import Prepared
 
 
-__all__ = ["NOTHING_LEFT", "audit", "counted", "rows_report", "settled"]
+__all__ = ["NOTHING_LEFT", "audit", "counted", "rows_report"]
 
 NOTHING_LEFT: Final = "no metric has a value"
 
@@ -57,17 +53,6 @@ def counted(prepared: Prepared) -> Prepared:
     return replace(
         prepared, table=table, audits=MappingProxyType({}), rows_out=found.rows_out, cells_out=found.cells_out
     )
-
-
-def settled(prepared: Prepared) -> Prepared:
-    """Return the same rows worked out once, in a table of the engine's own, for several questions to them."""
-    backend = prepared.table.get_backend()
-    name = ibis.util.gen_name("aggrkit_settled")
-    wanted = {ROW, *(column.field for column in prepared.schema.columns), *prepared.audits.values()}
-    table = prepared.table.select([column for column in prepared.table.columns if column in wanted])
-    with reading(prepared.label):
-        made = backend.con.execute(f'CREATE TEMP TABLE "{name}" AS {backend.compile(table)}').fetchone()
-        return replace(prepared, table=backend.table(name), size=made[0])
 
 
 def _audited(prepared: Prepared) -> tuple[int, dict[str, int]]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from aggrkit.errors import TooFewObservationsError
 from aggrkit.model.answer import COLUMNS, Answer
-from aggrkit.pipeline.sides import SIDE
+from aggrkit.pipeline.marked import SIDE
 from aggrkit.pipeline.units import Observed, SideUnits
 from aggrkit.statistics.proportions import wilson_interval
 

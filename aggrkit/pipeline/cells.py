@@ -14,16 +14,28 @@ import pyarrow as pa
 
 from aggrkit.model.schema import Role
 from aggrkit.pipeline.aggregate import group_labels
-from aggrkit.pipeline.expressions import fetch, mean, quantiles
+from aggrkit.pipeline.expressions import fetch
+from aggrkit.pipeline.keyed import (
+    MIDDLE,
+    OF_CELL,
+    QUANTILES,
+    joined,
+    keyed,
+    measures,
+    query_of_joined,
+    query_of_keyed,
+    spreads,
+    trimmed_middles,
+)
+from aggrkit.pipeline.plans import planned
 from aggrkit.pipeline.pooling import are_thin, without_poolable
-from aggrkit.pipeline.prepared import group_key
 from aggrkit.pipeline.segments import FEWEST
 from aggrkit.pipeline.shifts import shifts_of
 from aggrkit.sources.observations import ROW
 from aggrkit.statistics.outliers import choose_scale, far_out, robust_std
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,8 +48,6 @@ if TYPE_CHECKING:
 __all__ = ["Cells"]
 
 _CELL_ROLES: Final = (Role.MODEL, Role.HARDWARE, Role.TASK_TYPE, Role.CONDITION)
-_QUANTILES: Final = {"p10": 0.1, "q1": 0.25, "p50": 0.5, "q3": 0.75, "p90": 0.9}
-_MIDDLE: Final = ("p10", "p50", "p90")
 _FEWEST_TRIMMED: Final = 10
 _FEWEST_TO_SHIFT: Final = 2 * FEWEST
 
@@ -52,8 +62,6 @@ class Cells:
         The selection.
     keys : sequence of Column
         What a cell is a combination of.
-    table : ibis.Table
-        The selected rows, with the keys of their cell beside them.
     found : pyarrow.Table
         A row for each cell: its keys, and the measures of each metric.
     places : dict
@@ -62,17 +70,19 @@ class Cells:
         What was measured later.
     pooled : sequence of str, optional
         Columns that would be keys, but make no difference to any metric.
+    cut : ibis.Table, optional
+        The selected rows with the keys of their cell beside them, where cells were cut at shifts of their level.
     shifted : int, optional
-        How many cells were cut where their level shifted.
+        How many cells that were.
     """
 
     prepared: Prepared
     keys: Sequence[Column]
-    table: ibis.Table
     found: pa.Table
     places: dict[str, int]
     memo: dict[str, Any] = field(default_factory=dict)
     pooled: Sequence[str] = ()
+    cut: ibis.Table | None = None
     shifted: int = 0
 
     @classmethod
@@ -102,29 +112,34 @@ class Cells:
 
     @classmethod
     def _scanned(cls, prepared: Prepared, metrics: Sequence[Metric], keys: Sequence[Column]) -> Cells:
-        table = prepared.table
-        keyed = table.mutate(**{f"__k{place}": group_key(table, column) for place, column in enumerate(keys)})
-        return cls._measured(prepared, metrics, keys, keyed)
+        places = {metric.name: place for place, metric in enumerate(metrics)}
+        fields = tuple(prepared.field(metric) for metric in metrics)
+        found, _ = planned(query_of_keyed, prepared, tuple(keys), measures, *fields)
+        return cls(prepared, keys, found, places)
 
-    @classmethod
-    def _measured(
-        cls, prepared: Prepared, metrics: Sequence[Metric], keys: Sequence[Column], keyed: ibis.Table
-    ) -> Cells:
-        expressions: dict[str, ibis.Value] = {}
-        for place, metric in enumerate(metrics):
-            values = keyed[prepared.field(metric)]
-            expressions |= {
-                f"n{place}": values.count(),
-                f"mean{place}": mean(values),
-                f"std{place}": values.std(how="sample"),
-                f"min{place}": values.min(),
-                f"max{place}": values.max(),
-                f"q{place}": quantiles(values, list(_QUANTILES.values())),
-            }
-        by = [name for name in keyed.columns if name.startswith("__k")]
-        cells = keyed.group_by(by).aggregate(**expressions) if by else keyed.aggregate(**expressions)
-        found = fetch(cells, prepared.label)
-        return cls(prepared, keys, keyed, found, {metric.name: place for place, metric in enumerate(metrics)})
+    @property
+    def table(self) -> ibis.Table:
+        """The selected rows, with the keys of their cell beside them."""
+        return keyed(self.prepared, self.keys) if self.cut is None else self.cut
+
+    def ask(self, build: Callable[..., ibis.Table], beside: Mapping[str, Any], *about: Hashable) -> pa.Table:
+        """Run a query on the rows, with their cell and something of it beside them.
+
+        Parameters
+        ----------
+        build : callable
+            A function of a module, ``(rows, *about) -> query``.
+        beside : mapping
+            What is beside the rows, an array with a value for each cell; two underscores tell these from the rest.
+        *about : hashable
+            What else the query depends on.
+        """
+        if self.cut is not None:
+            return fetch(build(self.beside(beside), *about), self.prepared.label)
+        found, _ = planned(
+            query_of_joined, self.prepared, tuple(self.keys), build, *about, beside=self._with_cells(beside)
+        )
+        return found
 
     def _cut(self, metrics: Sequence[Metric], shifts: Mapping[str, pa.Array]) -> Cells:
         """Cut cells where their levels shifted: the segment becomes one more key."""
@@ -138,8 +153,10 @@ class Cells:
         after = [(time >= rows[name]).fill_null(False).cast("int64") for name in held]
         # a key of its own projection: what is added within a join can't be joined by
         kept = rows.mutate(**{f"__k{len(self.keys)}": reduce(add, after)})
-        cells = self._measured(self.prepared, metrics, self.keys, kept.drop(*held))
-        return replace(cells, pooled=self.pooled, shifted=len(shifts[edges[0]]))
+        table = kept.drop(*held)
+        fields = [self.prepared.field(metric) for metric in metrics]
+        found = fetch(measures(table, *fields), self.prepared.label)
+        return replace(self, found=found, memo={}, cut=table, shifted=len(shifts[edges[0]]))
 
     def n(self, metric: Metric) -> Floats:
         """Return the number of values of each cell."""
@@ -148,8 +165,8 @@ class Cells:
     def of_metric(self, metric: Metric, name: str) -> Floats:
         """Return one measure of each cell."""
         place = self.places[metric.name]
-        if name in _QUANTILES:
-            column = pa.compute.list_element(self.found[f"q{place}"], list(_QUANTILES).index(name))
+        if name in QUANTILES:
+            column = pa.compute.list_element(self.found[f"q{place}"], list(QUANTILES).index(name))
         else:
             column = self.found[f"{name}{place}"]
         return np.asarray(column.to_numpy(), dtype=np.float64)
@@ -184,7 +201,7 @@ class Cells:
         cuts: dict[str, Any] = {}
         trimmed = []
         for place, metric in enumerate(metrics):
-            middles = [self.of_metric(metric, name).copy() for name in _MIDDLE]
+            middles = [self.of_metric(metric, name).copy() for name in MIDDLE]
             self.memo[f"middles of {metric.name}"] = middles
             if not self._positive(metric):
                 continue
@@ -196,13 +213,7 @@ class Cells:
                 cuts |= {f"lower{place}": lower, f"upper{place}": upper}
         if not trimmed:
             return
-        joined = self.beside(cuts)
-        levels: dict[str, ibis.Value] = {}
-        for place, metric in trimmed:
-            values = joined[self.prepared.field(metric)]
-            inside = ibis.cases((values.between(joined[f"__lower{place}"], joined[f"__upper{place}"]), values))
-            levels[f"q{place}"] = quantiles(inside, [_QUANTILES[name] for name in _MIDDLE])
-        found = fetch(joined.group_by(cell=joined["__cell"]).aggregate(**levels), self.prepared.label)
+        found = self.ask(trimmed_middles, cuts, *((place, self.prepared.field(metric)) for place, metric in trimmed))
         cell = found["cell"].to_numpy()
         for place, metric in trimmed:
             for rank, column in enumerate(self.memo[f"middles of {metric.name}"]):
@@ -224,18 +235,11 @@ class Cells:
                 median = self.of_metric(metric, "p50")
                 with np.errstate(divide="ignore"):  # a median too small for its logarithm
                     centres[f"c{len(centres)}"] = metric, scale, np.log(median) if scale == "log" else median
-        joined = self.beside({key: centre for key, (_, _, centre) in centres.items()})
-        expressions: dict[str, ibis.Value] = {}
-        for key, (metric, scale, _) in centres.items():
-            values = joined[self.prepared.field(metric)]
-            deviation = ((values.ln() if scale == "log" else values) - joined[f"__{key}"]).abs()
-            expressions |= {
-                f"mad_{key}": deviation.quantile(0.5),
-                f"average_{key}": deviation.mean(),
-                f"step_{key}": deviation.nullif(0.0).quantile(0.5),
-                f"off_{key}": deviation.nullif(0.0).count(),
-            }
-        spread = fetch(joined.group_by(cell=joined["__cell"]).aggregate(**expressions), self.prepared.label)
+        spread = self.ask(
+            spreads,
+            {key: centre for key, (_, _, centre) in centres.items()},
+            *((key, self.prepared.field(metric), scale == "log") for key, (metric, scale, _) in centres.items()),
+        )
         for key, (metric, scale, centre) in centres.items():
             measured = np.full((4, self.found.num_rows), np.nan)
             for row, name in enumerate(("mad", "average", "step", "off")):
@@ -273,13 +277,13 @@ class Cells:
         labels = group_labels(pa.table(renamed) if renamed else self.found, list(self.prepared.groups))
         return labels.iloc[cell].reset_index(drop=True)
 
-    def beside(self, columns: dict[str, Any]) -> ibis.Table:
+    def beside(self, columns: Mapping[str, Any]) -> ibis.Table:
         """Return the rows with their cell and something of it beside them; two underscores tell these from the rest."""
+        return joined(self.table, ibis.memtable(self._with_cells(columns)))
+
+    def _with_cells(self, columns: Mapping[str, Any]) -> pa.Table:
         by = [name for name in self.found.column_names if name.startswith("__k")]
-        data = {f"{name}_of_cell": self.found[name] for name in by}
+        data = {f"{name}{OF_CELL}": self.found[name] for name in by}
         data |= {"__cell": pa.array(np.arange(self.found.num_rows, dtype=np.int64))}
         data |= {f"__{name}": pa.array(values) for name, values in columns.items()}
-        cells = ibis.memtable(pa.table(data))
-        if not by:
-            return self.table.cross_join(cells)
-        return self.table.join(cells, [self.table[name].identical_to(cells[f"{name}_of_cell"]) for name in by])
+        return pa.table(data)

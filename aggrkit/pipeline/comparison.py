@@ -204,15 +204,18 @@ class Compare:
         self, data: SideUnits, metric: Metric, statistic: Statistic, margin: float, lines: pd.DataFrame
     ) -> pd.DataFrame:
         """Say of lines what they are of, and in which order they come."""
-        lines["metric"], lines["statistic"] = metric.name, statistic.name
+        count = len(lines)
+        said = {
+            "metric": pd.array([metric.name] * count, dtype="str"),
+            "statistic": pd.array([statistic.name] * count, dtype="str"),
+            "__metric": np.full(count, data.prepared.metrics.index(metric)),
+            "__statistic": np.full(count, self.wanted.index(statistic)),
+            "__margin": np.full(count, 100 * margin),
+            "__cell": np.arange(count),
+        }
         if "unit" not in lines:
-            lines["unit"] = metric.unit
-            lines["__sign"] = metric.sign
-        lines["__metric"] = data.prepared.metrics.index(metric)
-        lines["__statistic"] = self.wanted.index(statistic)
-        lines["__margin"] = 100 * margin
-        lines["__cell"] = np.arange(len(lines))
-        return lines.astype({"metric": "str", "unit": "str", "statistic": "str"})
+            said |= {"unit": pd.array([metric.unit] * count, dtype="str"), "__sign": np.full(count, metric.sign)}
+        return pd.concat([lines, pd.DataFrame(said, index=lines.index)], axis=1)
 
     def _judged(self, lines: pd.DataFrame) -> pd.DataFrame:
         """Say the verdict of each line, from its interval, its adjusted p-value and the margin."""

@@ -17,10 +17,23 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["two_pass_std"]
+__all__ = ["inexact", "two_pass_std"]
 
 _FEW: Final = 200_000
 _LOST: Final = {True: 1e-12, False: 1e-9}
+
+
+def inexact(found: pa.Table, means: Mapping[str, str]) -> list[str]:
+    """Return the standard deviations of a first scan that lost digits; given the column of the mean of each."""
+    rows = found["rows"].to_numpy()
+    lossy = []
+    for place, centre in means.items():
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.abs(found[centre].to_numpy()) / found[place].to_numpy()
+            lost = np.finfo(float).eps * ratio * np.sqrt(rows)
+        if (lost > _LOST[bool(rows.sum() <= _FEW)]).any():
+            lossy.append(place)
+    return lossy
 
 
 def two_pass_std(
@@ -49,13 +62,8 @@ def two_pass_std(
         Column of the standard deviation to its better values; columns that were good enough are left out.
     """
     rows = found["rows"].to_numpy()
-    chosen = {}
-    for place, (values, centre) in places.items():
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.abs(found[centre].to_numpy()) / found[place].to_numpy()
-            lost = np.finfo(float).eps * ratio * np.sqrt(rows)
-        if (lost > _LOST[bool(rows.sum() <= _FEW)]).any():
-            chosen[place] = (values, centre)
+    lossy = inexact(found, {place: centre for place, (_, centre) in places.items()})
+    chosen = {place: places[place] for place in lossy}
     if not chosen:
         return {}
     cells = {f"__{name}": found[name] for name in keys} | {

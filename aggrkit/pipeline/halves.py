@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import ibis
@@ -12,7 +12,7 @@ import pyarrow as pa
 from aggrkit.errors import TooFewObservationsError
 from aggrkit.model.schema import Role
 from aggrkit.pipeline.expressions import fetch, label_of, text_of
-from aggrkit.pipeline.sides import SIDE
+from aggrkit.pipeline.marked import SIDE, Marked
 
 if TYPE_CHECKING:
     from aggrkit.model.schema import Column
@@ -31,7 +31,7 @@ class Halves:
         """Return None: no column tells the halves apart."""
         return None
 
-    def mark(self, prepared: Prepared) -> tuple[ibis.Table, tuple[str, str]]:
+    def mark(self, prepared: Prepared) -> tuple[Marked, tuple[str, str]]:
         """Return the rows of either half, marked 0 and 1, and what the halves are called.
 
         Raises
@@ -54,4 +54,4 @@ class Halves:
         if units < 2:
             noun = "observation" if run is None else "run"
             raise TooFewObservationsError(f"one {noun} can't be split into two sides; calibrating takes several")
-        return marked, ("one half", "the other half")
+        return Marked(replace(prepared, table=marked)), ("one half", "the other half")

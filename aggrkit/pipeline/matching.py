@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from aggrkit.model.schema import Column, Kind, Role
-from aggrkit.pipeline.expressions import fetch, label_of
-from aggrkit.pipeline.sides import SIDE
+from aggrkit.pipeline.expressions import label_of
+from aggrkit.pipeline.marked import SIDE
 from aggrkit.statistics.comparison import nested_effect
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import ibis
 
+    from aggrkit.pipeline.marked import Marked
     from aggrkit.pipeline.prepared import Prepared
 
 __all__ = ["Matching", "find_matching", "information", "worth_matching"]
@@ -50,14 +51,14 @@ class Matching:
     differing: Sequence[Column]
 
 
-def find_matching(prepared: Prepared, marked: ibis.Table, skip: set[str], versions_differ: bool) -> Matching:
+def find_matching(prepared: Prepared, marked: Marked, skip: set[str], versions_differ: bool) -> Matching:
     """Look at every column that describes the test, and say how the sides share its values.
 
     Parameters
     ----------
     prepared : Prepared
         The selection.
-    marked : ibis.Table
+    marked : Marked
         Its rows, marked by side.
     skip : set of str
         Columns that are grouped by, or tell the sides apart.
@@ -69,10 +70,9 @@ def find_matching(prepared: Prepared, marked: ibis.Table, skip: set[str], versio
     columns = [c for c in prepared.schema.playing(*roles) if c.name not in skip and c.kind in kinds]
     if not columns:
         return Matching((), (), ())
-    texts = {f"c{k}": label_of(marked[c.field]).cast("string") for k, c in enumerate(columns)}
-    usable = dict(zip(texts, columns, strict=True))
+    usable = {f"c{k}": column for k, column in enumerate(columns)}
     if not prepared.is_small:
-        sizes = fetch(marked.aggregate(**{key: text.nunique() for key, text in texts.items()}), prepared.label)
+        sizes = marked.ask(_numbers_of_values, *usable.items())
         usable = {
             key: column
             for key, column in usable.items()
@@ -80,15 +80,16 @@ def find_matching(prepared: Prepared, marked: ibis.Table, skip: set[str], versio
         }
     if not usable:
         return Matching((), (), ())
-    chosen = marked.select(marked[SIDE], **{key: texts[key].fill_null("") for key in usable})
-    long = chosen.pivot_longer(list(usable), names_to="column", values_to="value")
-    counts = fetch(long.group_by(["column", "value", SIDE]).aggregate(n=long.count()), prepared.label).to_pandas()
+    counts: dict[str, dict[str, list[int]]] = {key: {} for key in usable}
+    found = marked.ask(_counts_of_values, *usable.items()).select(["column", "value", SIDE, "n"])
+    for key, value, side, n in zip(*(column.to_pylist() for column in found.columns), strict=True):
+        counts[key].setdefault(value, [0, 0])[side] = n
     on, perhaps, differing = [], [], []
     for key, column in usable.items():
-        table = counts[counts["column"] == key].pivot_table(index="value", columns=SIDE, values="n", fill_value=0)
+        table = np.array(list(counts[key].values()), dtype=np.float64).reshape(-1, 2)
         if not 2 <= len(table) <= _MOST_VALUES:
             continue
-        shared = table[(table > 0).all(axis=1)].sum() / table.sum()
+        shared = table[(table > 0).all(axis=1)].sum(axis=0) / table.sum(axis=0)
         if column.role in _ALWAYS and shared.max() > 0:
             on.append(column)
         elif column.role in _IF_IT_PAYS and shared.min() >= _SHARED_ENOUGH:
@@ -96,6 +97,24 @@ def find_matching(prepared: Prepared, marked: ibis.Table, skip: set[str], versio
         else:
             differing.append(column)
     return Matching(on, perhaps, differing)
+
+
+def _numbers_of_values(prepared: Prepared, *columns: tuple[str, Column]) -> ibis.Table:
+    """Count the different values of columns."""
+    table = prepared.table
+    return table.aggregate(**{key: _text(table, column).nunique() for key, column in columns})
+
+
+def _counts_of_values(prepared: Prepared, *columns: tuple[str, Column]) -> ibis.Table:
+    """Count how often each value of columns occurs on each side; what is missing is empty."""
+    table = prepared.table
+    chosen = table.select(table[SIDE], **{key: _text(table, column).fill_null("") for key, column in columns})
+    long = chosen.pivot_longer([key for key, _ in columns], names_to="column", values_to="value")
+    return long.group_by(["column", "value", SIDE]).aggregate(n=long.count())
+
+
+def _text(table: ibis.Table, column: Column) -> ibis.Column:
+    return label_of(table[column.field]).cast("string")
 
 
 def information(units: pd.DataFrame, keys: list[str]) -> float:

@@ -87,15 +87,13 @@ def differing(sample: Sample) -> list[list[str]]:
     names: list[list[str]] = [[] for _ in range(cells)]
     sizes = sample.column("n")
     for key, column, only_unlike in watched:
-        part = pd.DataFrame(
-            {"cell": sample.cell, "side": sample.side, "value": data.units[key].to_numpy()[sample.rows], "n": sizes}
-        )
         looked_at = ~sample.like[sample.cell] if only_unlike else sample.compared()
         if column.role is Role.WORKER:
             looked_at = looked_at & ~sample.refined[sample.cell]
-        part = part[looked_at]
-        if not len(part):
+        if not looked_at.any():
             continue
+        value = data.units[key].to_numpy()[sample.rows]
+        part = pd.DataFrame({"cell": sample.cell, "side": sample.side, "value": value, "n": sizes})[looked_at]
         shares = (
             part.groupby(["cell", "value", "side"], dropna=False, observed=True)["n"]
             .sum()

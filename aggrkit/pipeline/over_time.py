@@ -11,8 +11,9 @@ import numpy as np
 from aggrkit.errors import EmptySelectionError
 from aggrkit.model.schema import Role
 from aggrkit.pipeline.coding import codes_of, numbered
-from aggrkit.pipeline.expressions import fetch, label_of, mean, text_of
+from aggrkit.pipeline.expressions import label_of, mean, text_of
 from aggrkit.pipeline.grouping import Groups, like_columns, taken_columns
+from aggrkit.pipeline.plans import planned
 from aggrkit.pipeline.selecting import times_of
 from aggrkit.statistics.common_mode import common_mode
 from aggrkit.statistics.groups import grouped_medians
@@ -162,35 +163,27 @@ class OverTime:
             If no value of it can be read as a time.
         """
         moment = prepared.schema.moment(purpose)
-        table = prepared.table
-        time = table[moment.field]
         taken = taken_columns(prepared)
         fixed = list(like_columns(prepared) if held is None else held)
         run = prepared.schema.role(Role.RUN)
-        outer = {f"g{k}": key for k, key in enumerate(prepared.group_expressions().values())}
-        inner = {f"c{k}": text_of(label_of(table[column.field])) for k, column in enumerate(fixed)}
+        span: tuple[float, float] | None = None
         if run is not None and run.name not in taken:
-            # a row without a run id is a unit of its own time
-            unit: Any = ibis.coalesce(text_of(label_of(table[run.field])), time.cast("string"))
             unit_is = "run"
         elif rows > _MOST_TIMES:
-            unit, unit_is = _slices(prepared, time), "slice of time"
+            unit_is = "slice of time"
+            first_time, last_time = times_of(prepared)
+            span = first_time.timestamp(), last_time.timestamp()
         else:
-            unit, unit_is = time, "moment"
-        measures: dict[str, Any] = {"first": time.min(), "rows": table.count()}
-        for k, metric in enumerate(prepared.metrics):
-            values = prepared.values(metric)
-            measures |= {f"n{k}": values.count(), f"x{k}": mean(values) if metric.is_proportion else values.median()}
+            unit_is = "moment"
         others = _describing(prepared, {*taken, *(column.name for column in fixed)}) if beside else []
-        for k, column in enumerate(others):
-            text = text_of(label_of(table[column.field]))
-            measures[f"b{k}"] = ibis.ifelse(text.min() == text.max(), text.min(), ibis.null("string"))
-        found = fetch(table.group_by(**outer, **inner, unit=unit).aggregate(**measures), prepared.label)
+        by_run = run if unit_is == "run" else None
+        found, _ = planned(_collapsed, prepared, moment, tuple(fixed), by_run, span, tuple(others))
         first = found["first"].to_pandas()
         timed = first.notna().to_numpy()
         if not timed.any():
             times_of(prepared)
             raise EmptySelectionError(f"no value of {moment.name!r} can be read as a time")
+        inner = [f"c{k}" for k in range(len(fixed))]
         codes = {name: codes_of(found[name])[0] for name in (*inner, "unit")}
         groups = Groups.of(found, prepared)
         return cls(
@@ -291,7 +284,34 @@ def _describing(prepared: Prepared, taken: set[str]) -> list[Column]:
     return [column for column in prepared.schema.playing(*roles) if column.name not in taken]
 
 
-def _slices(prepared: Prepared, time: Any) -> Any:
+def _collapsed(
+    prepared: Prepared,
+    moment: Column,
+    fixed: Sequence[Column],
+    run: Column | None,
+    span: tuple[float, float] | None,
+    others: Sequence[Column],
+) -> tuple[ibis.Table, None]:
+    """Build the query that collapses rows to units: runs, slices of a span of time, or moments."""
+    table = prepared.table
+    time = table[moment.field]
+    outer = {f"g{k}": key for k, key in enumerate(prepared.group_expressions().values())}
+    inner = {f"c{k}": text_of(label_of(table[column.field])) for k, column in enumerate(fixed)}
+    unit: Any = time if span is None else _slices(span, time)
+    if run is not None:
+        # a row without a run id is a unit of its own time
+        unit = ibis.coalesce(text_of(label_of(table[run.field])), time.cast("string"))
+    measures: dict[str, Any] = {"first": time.min(), "rows": table.count()}
+    for k, metric in enumerate(prepared.metrics):
+        values = prepared.values(metric)
+        measures |= {f"n{k}": values.count(), f"x{k}": mean(values) if metric.is_proportion else values.median()}
+    for k, column in enumerate(others):
+        text = text_of(label_of(table[column.field]))
+        measures[f"b{k}"] = ibis.ifelse(text.min() == text.max(), text.min(), ibis.null("string"))
+    return table.group_by(**outer, **inner, unit=unit).aggregate(**measures), None
+
+
+def _slices(span: tuple[float, float], time: Any) -> Any:
     """Return the number of the slice of time that a row falls into."""
-    first, last = (moment.timestamp() for moment in times_of(prepared))
+    first, last = span
     return ((time.epoch_seconds() - int(first)) / max((last - first) / _SLICES, 1.0)).floor().cast("int64")

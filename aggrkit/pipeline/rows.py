@@ -74,8 +74,8 @@ def rows_behind(prepared: Prepared, groups: Mapping[str, Any], value: tuple[str,
 
 def rows_of_sides(prepared: Prepared, groups: Mapping[str, Any], sides: Sides) -> pd.DataFrame:
     """Return the selected rows of one group that are on either side of a comparison."""
-    marked, _ = sides.mark(replace(prepared, table=prepared.selected, schema=prepared.observations.schema))
-    return rows_behind(replace(prepared, selected=marked), groups)
+    marked = sides.mark(replace(prepared, table=prepared.selected, schema=prepared.observations.schema))[0]
+    return rows_behind(replace(prepared, selected=marked.rows), groups)
 
 
 def rows_numbered(prepared: Prepared, numbers: Sequence[int]) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from aggrkit.errors import EmptySelectionError, SchemaError, UnknownNameError, d
 from aggrkit.model.schema import Column, Kind, Role
 from aggrkit.model.selection import LEVELS
 from aggrkit.pipeline.expressions import all_of, as_time, fetch, is_among
+from aggrkit.pipeline.plans import planned
 from aggrkit.pipeline.prepared import UNKNOWN, Prepared
 
 if TYPE_CHECKING:
@@ -81,11 +82,15 @@ def times_of(prepared: Prepared) -> tuple[pd.Timestamp, pd.Timestamp]:
         If no value can be read as a time.
     """
     column = prepared.schema.moment("a span of time")
-    time = prepared.table[column.field]
-    found = fetch(prepared.table.aggregate(first=time.min(), last=time.max()), prepared.label).to_pandas()
+    found = planned(_ends, prepared, column)[0].to_pandas()
     if found.isna().any(axis=None):
         raise EmptySelectionError(f"no value of {column.name!r} can be read as a time")
     return found.at[0, "first"], found.at[0, "last"]
+
+
+def _ends(prepared: Prepared, column: Column) -> tuple[ibis.Table, None]:
+    time = prepared.table[column.field]
+    return prepared.table.aggregate(first=time.min(), last=time.max()), None
 
 
 def nothing_selected(prepared: Prepared) -> EmptySelectionError:

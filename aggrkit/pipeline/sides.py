@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import ibis
 import numpy as np
 import pandas as pd
 
 from aggrkit.errors import EmptySelectionError, UnknownNameError, did_you_mean, listed, quoted
 from aggrkit.model.schema import Column, Kind, Role
 from aggrkit.model.selection import TimeRange, values_of
-from aggrkit.pipeline.expressions import fetch, is_among, label_of
+from aggrkit.pipeline.expressions import fetch
+from aggrkit.pipeline.marked import SIDE, ByValues, Marked, marked
 from aggrkit.pipeline.selecting import times_of
 
 if TYPE_CHECKING:
+    import ibis
+
     from aggrkit.pipeline.prepared import Prepared
 
 __all__ = ["Sides"]
-
-SIDE = "__side"
 
 
 @dataclass(frozen=True)
@@ -84,22 +84,17 @@ class Sides:
         schema.moment("comparing times")
         return None
 
-    def mark(self, prepared: Prepared) -> tuple[ibis.Table, tuple[str, str]]:
+    def mark(self, prepared: Prepared) -> tuple[Marked, tuple[str, str]]:
         """Return the rows of either side, marked 0 and 1, and what the sides are called."""
         column = self.column(prepared)
-        table = prepared.table
         if column is None:
             is_baseline, is_current, labels = self._by_time(prepared)
+            rows = Marked(replace(prepared, table=marked(prepared.table, is_baseline, is_current)))
         else:
-            values = table[column.field]
-            is_baseline = is_among(values, column, self.baseline)
-            there = label_of(values).notnull()
-            is_current = there & ~is_baseline if self.current is None else is_among(values, column, self.current)
             labels = (_said(self.baseline), "all others" if self.current is None else _said(self.current))
-        side = ibis.cases((is_baseline, 0), (is_current, 1), else_=ibis.null("int8"))
-        marked = table.mutate(**{SIDE: side}).filter(ibis._[SIDE].notnull())
-        self._refuse_empty(prepared, marked, column, labels)
-        return marked, labels
+            rows = Marked(prepared, ByValues.of(column, self.baseline, self.current))
+        self._refuse_empty(prepared, rows, column, labels)
+        return rows, labels
 
     def _by_time(self, prepared: Prepared) -> tuple[ibis.BooleanValue, ibis.BooleanValue, tuple[str, str]]:
         time = prepared.table[prepared.schema.moment("comparing times").field]
@@ -117,10 +112,8 @@ class Sides:
         is_current = _within(time, self.current)
         return is_baseline & ~is_current, is_current, (str(self.baseline), str(self.current))
 
-    def _refuse_empty(
-        self, prepared: Prepared, marked: ibis.Table, column: Column | None, labels: tuple[str, str]
-    ) -> None:
-        there = set(fetch(marked.select(SIDE).distinct(), prepared.label)[SIDE].to_pylist())
+    def _refuse_empty(self, prepared: Prepared, rows: Marked, column: Column | None, labels: tuple[str, str]) -> None:
+        there = set(rows.ask(_sides)[SIDE].to_pylist())
         for side, name in ((0, "baseline"), (1, "current")):
             if side in there:
                 continue
@@ -136,6 +129,10 @@ class Sides:
             hint = did_you_mean(str(wanted[0]), choices) if wanted else ""
             said = f"no observation is {name}: {column.name} {labels[side] or 'among no values'}"
             raise EmptySelectionError("; ".join(filter(None, (said, hint, f"it holds: {listed(choices)}"))))
+
+
+def _sides(prepared: Prepared) -> ibis.Table:
+    return prepared.table.select(SIDE).distinct()
 
 
 def _read(value: Any, by: str | None) -> Any:

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 
 from aggrkit.model.schema import Role
 from aggrkit.pipeline.aggregate import as_text
-from aggrkit.pipeline.expressions import fetch, label_of, mean
+from aggrkit.pipeline.expressions import label_of, mean
+from aggrkit.pipeline.marked import SIDE
 from aggrkit.pipeline.matching import Matching, find_matching, worth_matching
 from aggrkit.pipeline.prepared import group_key
-from aggrkit.pipeline.sides import SIDE
 from aggrkit.statistics.comparison import nested_effect
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from aggrkit.model.schema import Column
     from aggrkit.pipeline.halves import Halves
+    from aggrkit.pipeline.marked import Marked
     from aggrkit.pipeline.prepared import Prepared
     from aggrkit.pipeline.sides import Sides
     from aggrkit.statistics.quantiles import Statistic
@@ -127,7 +128,7 @@ class SideUnits:
 
 def _fetch(
     prepared: Prepared,
-    marked: Any,
+    marked: Marked,
     groups: Mapping[str, Column | None],
     matching: Matching,
     run: Column | None,
@@ -135,27 +136,57 @@ def _fetch(
     rows: int | None,
 ) -> tuple[pd.DataFrame, str, list[Observed]]:
     """Return a row per run and stratum, or per observation where there are no runs and not too many rows."""
-    keys: dict[str, Any] = {}
-    for k, column in enumerate(groups.values()):
-        keys[f"g{k}"] = group_key(marked, column)
-    for prefix, columns in (("m", matching.on), ("p", matching.perhaps), ("d", matching.differing)):
-        keys |= {f"{prefix}{k}": label_of(marked[column.field]) for k, column in enumerate(columns)}
-    keys[SIDE] = marked[SIDE]
-    values = {k: marked[prepared.field(metric)] for k, metric in enumerate(prepared.metrics)}
-    if run is not None:
-        keys["run"] = label_of(marked[run.field]).cast("string")
-    elif _count(prepared, marked) <= _MOST_OBSERVATIONS:
-        flat = fetch(
-            marked.select(**keys, **{f"x{k}": value for k, value in values.items()}), prepared.label
-        ).to_pandas(integer_object_nulls=True)
-        units = _single_observations(flat, len(values))
-        return units, "observations", _each_observed(units, len(values)) if statistics else []
+    metrics = len(prepared.metrics)
+    by = (tuple(groups.values()), tuple(matching.on), tuple(matching.perhaps), tuple(matching.differing), run)
+    if run is None and _count(marked) <= _MOST_OBSERVATIONS:
+        flat = marked.ask(_each, *by).to_pandas(integer_object_nulls=True)
+        units = _single_observations(flat, metrics)
+        return units, "observations", _each_observed(units, metrics) if statistics else []
     with_values = False
     if statistics:
-        rows = _count(prepared, marked) if rows is None else rows
-        with_values = rows * len(values) <= _MOST_HELD
+        rows = _count(marked) if rows is None else rows
+        with_values = rows * metrics <= _MOST_HELD
+    table = marked.ask(_collapsed, with_values, tuple(statistics), *by)
+    held = [f"values{k}" for k in range(metrics)] if with_values else []
+    observed = [_listed(table[name]) for name in held]
+    units = table.drop_columns(held).to_pandas(integer_object_nulls=True)
+    if run is None:
+        return units, "observations", observed
+    both = units.groupby("run", dropna=True)[SIDE].nunique()
+    design = "within runs" if len(both) and (both > 1).mean() >= _PAIRED_FROM else "runs"
+    return units, design, observed
+
+
+def _keys(
+    prepared: Prepared,
+    groups: Sequence[Column | None],
+    on: Sequence[Column],
+    perhaps: Sequence[Column],
+    differing: Sequence[Column],
+    run: Column | None,
+) -> dict[str, Any]:
+    """Return by what marked rows are collapsed."""
+    table = prepared.table
+    keys: dict[str, Any] = {f"g{k}": group_key(table, column) for k, column in enumerate(groups)}
+    for prefix, columns in (("m", on), ("p", perhaps), ("d", differing)):
+        keys |= {f"{prefix}{k}": label_of(table[column.field]) for k, column in enumerate(columns)}
+    keys[SIDE] = table[SIDE]
+    if run is not None:
+        keys["run"] = label_of(table[run.field]).cast("string")
+    return keys
+
+
+def _each(prepared: Prepared, *by: Any) -> ibis.Table:
+    """Build the query for all values, with their keys."""
+    values = {f"x{k}": prepared.values(metric) for k, metric in enumerate(prepared.metrics)}
+    return prepared.table.select(**_keys(prepared, *by), **values)
+
+
+def _collapsed(prepared: Prepared, with_values: bool, statistics: Sequence[Statistic], *by: Any) -> ibis.Table:
+    """Build the query that collapses marked rows to a row for each combination of keys."""
     measures: dict[str, Any] = {}
-    for k, value in values.items():
+    for k, metric in enumerate(prepared.metrics):
+        value = prepared.values(metric)
         logarithm = value.nullif(0.0).abs().ln()
         measures |= {
             f"n{k}": value.count(),
@@ -166,19 +197,15 @@ def _fetch(
             f"low{k}": value.min(),
         }
         measures |= {f"values{k}": value.collect()} if with_values else _computed(value, k, statistics)
-    table = fetch(marked.group_by(**keys).aggregate(**measures), prepared.label)
-    held = [f"values{k}" for k in values] if with_values else []
-    observed = [_listed(table[name]) for name in held]
-    units = table.drop_columns(held).to_pandas(integer_object_nulls=True)
-    if run is None:
-        return units, "observations", observed
-    both = units.groupby("run", dropna=True)[SIDE].nunique()
-    design = "within runs" if len(both) and (both > 1).mean() >= _PAIRED_FROM else "runs"
-    return units, design, observed
+    return prepared.table.group_by(**_keys(prepared, *by)).aggregate(**measures)
 
 
-def _count(prepared: Prepared, marked: ibis.Table) -> int:
-    return int(fetch(marked.aggregate(n=marked.count()), prepared.label)["n"][0].as_py())
+def _count(marked: Marked) -> int:
+    return int(marked.ask(_size)["n"][0].as_py())
+
+
+def _size(prepared: Prepared) -> ibis.Table:
+    return prepared.table.aggregate(n=prepared.table.count())
 
 
 def _computed(value: ibis.Column, k: int, statistics: Sequence[Statistic]) -> dict[str, Any]:

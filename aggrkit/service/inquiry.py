@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import ibis
 import pandas as pd
+import pyarrow as pa
 
 from aggrkit.errors import EmptySelectionError, SchemaError
 from aggrkit.findings import Anomalies, Comparison, Correlations, Trends
@@ -17,18 +18,19 @@ from aggrkit.model.answer import Answer
 from aggrkit.model.metric import NORMALIZED
 from aggrkit.model.schema import Role
 from aggrkit.model.selection import LEVELS, Selection, TimeRange
-from aggrkit.pipeline.aggregate import Means, Moments, Percentiles, aggregate, distributions, proportions
+from aggrkit.pipeline.aggregate import Means, Moments, Percentiles, aggregate, proportions
 from aggrkit.pipeline.anomalies import DetectAnomalies
-from aggrkit.pipeline.auditing import settled
 from aggrkit.pipeline.beside import beside, with_side
 from aggrkit.pipeline.comparison import Compare
 from aggrkit.pipeline.correlations import Correlate
+from aggrkit.pipeline.distributions import distributions
 from aggrkit.pipeline.expressions import fetch, label_of
 from aggrkit.pipeline.pipeline import Pipeline
 from aggrkit.pipeline.preprocess import Duplicates, Invalid, Normalise
 from aggrkit.pipeline.records import RecordPreprocessor, grouped_records, records_of
 from aggrkit.pipeline.rows import numbered_rows
 from aggrkit.pipeline.selecting import times_of
+from aggrkit.pipeline.settling import settled, settled_again, settled_once
 from aggrkit.pipeline.sides import Sides
 from aggrkit.pipeline.trends import FindTrends
 
@@ -83,7 +85,10 @@ class Inquiry:
         if self.config["normalize_metrics"]:
             selection = replace(selection, metrics=_with_normalised(observations, selection))
         stages = self._stages(self.context)
-        return settled(self._grouped(Pipeline(preprocess=stages).prepare(observations, selection)))
+        pipeline = Pipeline(preprocess=stages)
+        return settled_once(
+            observations, selection, stages, lambda rows, asked: self._grouped(pipeline.prepare(rows, asked))
+        )
 
     @cached_property
     def measured(self) -> Prepared:
@@ -290,11 +295,16 @@ class Inquiry:
         start = None if asked is None else asked.start
         if start is None and self.measured.schema.role(Role.TIMESTAMP) is not None:
             try:
-                start, _ = times_of(self.measured)
+                start, _ = self._times
             except EmptySelectionError as error:
                 self.notes.append(f"history ends now: {error}")
         end = pd.Timestamp(datetime.now(UTC)).tz_localize(None) if start is None else start - pd.Timedelta(1, "us")
         return TimeRange(end - self._lookback, end)
+
+    @cached_property
+    def _times(self) -> tuple[pd.Timestamp, pd.Timestamp]:
+        """The first and the last time of the current rows."""
+        return times_of(self.measured)
 
     @property
     def _lookback(self) -> pd.Timedelta:
@@ -304,17 +314,16 @@ class Inquiry:
         """Compare the latest results with those before, where all that there is was asked for."""
         measured = self.measured
         try:
-            first, last = times_of(measured)
+            first, last = self._times
         except EmptySelectionError:
             return None
         start = last - self._lookback
         if first > start:
             return None
-        time = measured.table[measured.schema.moment("a comparison").field]
-        side = ibis.cases((time > start, "current"), (time <= start, "historical"))
         days = f"{self.config['comparative_lookback_days']:g} days"
         self.notes.append(f"nothing lies before the results: those of the latest {days} are compared with those before")
-        return with_side(replace(measured, table=measured.table.mutate(**{_SIDE: side})), _SIDE)
+        marked = settled_again(_latest, measured, beside=pa.table({"start": [start]}))
+        return with_side(replace(marked, audits=MappingProxyType({})), _SIDE)
 
     def _of_busiest_workers(self, prepared: Prepared) -> Prepared:
         column = prepared.schema.role(Role.WORKER)
@@ -333,6 +342,17 @@ class Inquiry:
         return replace(
             prepared, table=prepared.table.filter(kept | worker.isnull() if None in busiest[:limit] else kept)
         )
+
+
+def _latest(prepared: Prepared, beside: ibis.Table) -> tuple[ibis.Table, None]:
+    """Build the query that tells the rows after a start as current from those before, without what isn't compared."""
+    unasked = {metric.name for metric in prepared.schema.metrics} - {metric.name for metric in prepared.metrics}
+    kept = {column.field for column in prepared.schema.columns if column.name not in unasked}
+    table = prepared.table
+    time = table[prepared.schema.moment("a comparison").field]
+    rows = table.cross_join(beside)
+    side = ibis.cases((time > rows["start"], "current"), (time <= rows["start"], "historical"))
+    return rows.select([name for name in table.columns if name in kept], **{_SIDE: side}), None
 
 
 def _only(prepared: Prepared, wanted: Callable[[Metric], bool]) -> Prepared:

@@ -102,8 +102,11 @@ def frame_observations(
     """
     relation = frame_relation(frame, connect(config=config))
     schema = recognise(relation.fields, given)
-    needed = schema.role(Role.TIMESTAMP) is not None and schema.role(Role.RESULT_ID) is None
-    unique = needed and _surely_unique(frame, schema)
+    identity = schema.role(Role.RESULT_ID)
+    if identity is not None:
+        unique = _has_unique_ids(_named_columns(frame)[identity.name])
+    else:
+        unique = schema.role(Role.TIMESTAMP) is not None and _surely_unique(frame, schema)
     return Observations(relation.table, schema, relation.label, unique, relation.take)
 
 
@@ -177,6 +180,14 @@ def _plain(column: ibis.Column, *, text: bool) -> ibis.Column:
     if dtype.is_boolean():
         return column
     return column.cast("float64" if dtype.is_numeric() else "timestamp")
+
+
+def _has_unique_ids(ids: pd.Series[Any]) -> bool:
+    """Say whether every row has an id, as text or as a whole number, that no other row has."""
+    known = pd.api.types.is_string_dtype(ids.dtype) or pd.api.types.is_integer_dtype(ids.dtype)
+    if not known or ids.hasnans or (ids.dtype == object and pd.api.types.infer_dtype(ids) != "string"):
+        return False
+    return ids.is_unique
 
 
 def _surely_unique(frame: pd.DataFrame, schema: Schema) -> bool:
