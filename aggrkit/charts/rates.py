@@ -19,6 +19,7 @@ from aggrkit.charts.parts import (
     of_metric,
     require,
 )
+from aggrkit.statistics.proportions import wilson_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
-__all__ = ["rates_chart"]
+__all__ = ["rates_chart", "rates_of"]
 
 _SHARE, _LOW, _HIGH = "__share", "__low", "__high"  # no group has these names
 
@@ -92,5 +93,33 @@ def rates_chart(proportions: pd.DataFrame, groups: Sequence[str], metric: str) -
     )
 
 
+def rates_of(stats: pd.DataFrame) -> pd.DataFrame:
+    """Return the lines of a pass/fail metric with what `rates_chart` needs: counts, rate and Wilson's 95 % interval.
+
+    Parameters
+    ----------
+    stats : pandas.DataFrame
+        The frame "stats", of pass/fail metrics only.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from aggrkit.charts.rates import rates_of
+    >>> found = rates_of(pd.DataFrame({"metric": ["passed"], "n": [10], "mean": [0.9]}))
+    >>> found[["successes", "failures", "ci_lower"]].round(3).values.tolist()
+    [[9.0, 1.0, 0.596]]
+    """
+    n = stats["n"].to_numpy(dtype=np.int64)
+    successes = np.rint(np.nan_to_num(stats["mean"].to_numpy(dtype=float)) * n).astype(np.int64)
+    lower, upper = wilson_interval(successes, n, 0.95)
+    return stats.assign(successes=successes, failures=n - successes, rate=stats["mean"], ci_lower=lower, ci_upper=upper)
+
+
 def _said(line: pd.Series[float]) -> str:
-    return f"{line[_SHARE]:.3g} % of {int(line['n']):,} ({line[_LOW]:.3g} to {line[_HIGH]:.3g} %)"
+    share, low, high = (_percent(line[name]) for name in (_SHARE, _LOW, _HIGH))
+    return f"{share} % of {int(line['n']):,} ({low} to {high} %)"
+
+
+def _percent(value: float) -> str:
+    """Return percent in three digits, but never 100 for what is less."""
+    return f"{value:.3g}" if value < 99 else f"{np.floor(100 * value) / 100:.4g}"

@@ -10,9 +10,9 @@ import pandas as pd
 from aggrkit.charts import distribution_chart, percentile_heatmap, rates_chart, statistics_chart, trend_chart
 from aggrkit.charts.display import specification
 from aggrkit.charts.parts import amount, clean, labels
+from aggrkit.charts.rates import rates_of
 from aggrkit.findings.words import counted
 from aggrkit.model.selection import level_columns
-from aggrkit.panel.glance import proportions_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ def groups_chart(seen: Glance, state: State, statistic: str) -> alt.TopLevelMixi
     if len(groups) == 2:
         return percentile_heatmap(seen.stats, name, statistic, rows=groups[0], columns=groups[1])
     if seen.metric.is_proportion:
-        return rates_chart(proportions_of(seen.stats), groups, name)
+        return rates_chart(rates_of(seen.stats), groups, name)
     return statistics_chart(seen.stats, groups, name, direction=str(seen.metric.direction))
 
 
@@ -111,10 +111,8 @@ def over_time(
     if changes is not None:
         sure = pd.DataFrame(changes)[changes["status"].ne("trend").to_numpy()]
         moved = sure.rename(columns={"at": "time"})[["time", "change_pct"]]
-    unit = seen.metric.unit if seen.metric.unit != "proportion" else ""
-    chart = trend_chart(
-        points, seen.metric.name, unit=unit, anomalies=odd, changes=moved, band=seen.bands, subtitle=words
-    )
+    name, unit = seen.metric.name, seen.metric.unit
+    chart = trend_chart(points, name, unit=unit, anomalies=odd, changes=moved, band=seen.bands, subtitle=words)
     return drawn(chart, **_TREND)
 
 
