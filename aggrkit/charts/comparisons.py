@@ -47,6 +47,7 @@ _NEEDED: Final = ("metric", "unit", "baseline", "current", "change_pct", "ci_low
 _MOST_POINTS: Final = 150
 _SMALLEST_P: Final = 1e-50
 _MOST_NAMES: Final = 8
+_LONGEST_NAME: Final = 32
 _HEIGHT: Final = 300
 _LETTER: Final = 5.6  # pixels
 _P: Final = "__pvalue"
@@ -190,8 +191,9 @@ def volcano_chart(compare: pd.DataFrame, *, margin: float = 0.02, alpha: float =
         .encode(x=x, y=y, color=colour, shape=shape, tooltip=tips),
     ]
     across = (shown[CHANGE].clip(lowest, highest) - lowest) / (highest - lowest)
-    for right, some in _named(lines, PLOT_WIDTH * across, _HEIGHT * (1 - sure / top), shown["verdict"]):
-        text = alt.Chart(data({"x": shown[CHANGE].iloc[some], "y": sure.iloc[some], "said": [lines[i] for i in some]}))
+    named = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in lines]
+    for right, some in _named(named, PLOT_WIDTH * across, _HEIGHT * (1 - sure / top), shown["verdict"]):
+        text = alt.Chart(data({"x": shown[CHANGE].iloc[some], "y": sure.iloc[some], "said": [named[i] for i in some]}))
         text = text.mark_text(style=WITHIN, align="left" if right else "right", dx=7 if right else -7, fontSize=10)
         layers.append(text.encode(x=x, y=y, text="said:N"))
     significant = int((tested[_P] < alpha).sum())

@@ -108,7 +108,7 @@ def percentile_heatmap(
     legend = alt.Legend(
         title=with_unit(statistic, unit) + (", log" if log else ""),
         gradientLength=140,
-        labelExpr="format(datum.value, '~%')" if unit == "proportion" else SHORT,
+        labelExpr="format(datum.value, '.3~p')" if unit == "proportion" else SHORT,
     )
     tips = [
         alt.Tooltip("row:N", title=rows),

@@ -73,7 +73,8 @@ def trend_chart(
         Theil and Sen's slope; its line goes through the medians of time and value.
     band : pandas.DataFrame or None, optional
         `time`, `p05`, `p50` and `p95`, a row for each bin of time, where they are known of more values than `units`
-        has; by default they are those of rolling windows over `units`.
+        has; by default they are those of rolling windows over `units`. Of a proportion, its rate and the ends of its
+        95 % interval.
     subtitle : str, optional
         Which series it is.
 
@@ -116,7 +117,9 @@ def trend_chart(
         count(len(broken), "change point") if len(broken) else "",
         f"slope {amount(slope_per_day, unit)} per day" if slope_per_day is not None else "",
     ]
-    parts = [f"line: {'rolling ' if band is None else ''}median, band: p05 to p95"] if len(own) else []
+    is_rate = unit == "proportion" and band is not None
+    middle = "pass rate, band: 95 % interval" if is_rate else "median, band: p05 to p95"
+    parts = [f"line: {'rolling ' if band is None else ''}{middle}"] if len(own) else []
     parts += ["line: level"] if len(steps) else []
     parts += ["dashed: Theil-Sen slope"] if slope_per_day is not None else []
     parts += ["rules: change points"] if len(broken) else []
