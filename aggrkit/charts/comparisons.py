@@ -191,8 +191,9 @@ def volcano_chart(compare: pd.DataFrame, *, margin: float = 0.02, alpha: float =
         .encode(x=x, y=y, color=colour, shape=shape, tooltip=tips),
     ]
     across = (shown[CHANGE].clip(lowest, highest) - lowest) / (highest - lowest)
+    middle = -PLOT_WIDTH * lowest / (highest - lowest)
     named = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in lines]
-    for right, some in _named(named, PLOT_WIDTH * across, _HEIGHT * (1 - sure / top), shown["verdict"]):
+    for right, some in _named(named, PLOT_WIDTH * across, _HEIGHT * (1 - sure / top), shown["verdict"], middle):
         text = alt.Chart(data({"x": shown[CHANGE].iloc[some], "y": sure.iloc[some], "said": [named[i] for i in some]}))
         text = text.mark_text(style=WITHIN, align="left" if right else "right", dx=7 if right else -7, fontSize=10)
         layers.append(text.encode(x=x, y=y, text="said:N"))
@@ -215,14 +216,18 @@ def volcano_chart(compare: pd.DataFrame, *, margin: float = 0.02, alpha: float =
 
 
 def _named(
-    lines: Sequence[str], x: pd.Series[float], y: pd.Series[float], verdicts: pd.Series[str]
+    lines: Sequence[str], x: pd.Series[float], y: pd.Series[float], verdicts: pd.Series[str], middle: float
 ) -> Iterator[tuple[bool, list[int]]]:
-    """Yield which points get their names, in pixels: the surest verdicts, as long as a name covers nothing else."""
+    """Yield which points get their names, in pixels: the surest verdicts, as long as a name covers nothing else.
+
+    A name is on the side of its point that is away from `middle`, where no change is, if there is room.
+    """
     points = [(left - 5, top - 5, left + 5, top + 5) for left, top in zip(x, y, strict=True)]
     taken, found = list(points), dict[bool, list[int]]({True: [], False: []})
     for i in (i for i, verdict in enumerate(verdicts) if verdict in _DECIDED):
         width = _LETTER * len(lines[i])
-        for right in (True, False):
+        outward = bool(x.iloc[i] >= middle)
+        for right in (outward, not outward):
             start = x.iloc[i] + 7 if right else x.iloc[i] - 7 - width
             box = (start, y.iloc[i] - 6, start + width, y.iloc[i] + 6)
             inside = box[0] >= 0 and box[2] <= PLOT_WIDTH
