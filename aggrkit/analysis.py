@@ -750,6 +750,8 @@ class Analysis:
         names = () if across is None else names_of(across, "across is a name or a list of names")
         stage = FindChanges(false_alarm, margin, adjust, tuple(names), common_mode)
         answer, prepared = self._run(self._bare(stage), level, metrics, where, time_range)
+        units = {metric.name: metric.unit for metric in prepared.metrics}
+        answer = replace(answer, meta=MappingProxyType({**answer.meta, "units": units}))
         return Changes._made(answer, _rows_of_group(prepared))
 
     def differences(

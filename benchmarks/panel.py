@@ -115,7 +115,7 @@ def measured(lab: JupyterLab, watched: Watched, folder: Path) -> list[tuple[str,
     early, _ = changed(book, CHANGES[:6])
     lines.append(summary("change before the cubes are there, ms", early, "1500"))
     begun = time.perf_counter()
-    book.ask("panel.wait(600)")
+    book.ask("panel.wait(600)", timeout=600)
     lines.append(("cubes of all metrics, s", f"{time.perf_counter() - begun:.0f}", "", ""))
     late, sizes = changed(book, CHANGES)
     lines.append(summary("change with the cubes, ms", late, "300"))

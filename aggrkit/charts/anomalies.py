@@ -10,6 +10,7 @@ import pandas as pd
 
 from aggrkit.charts.parts import (
     MOST_LINES,
+    SHORT,
     count,
     data,
     finished,
@@ -121,7 +122,7 @@ def _layers(names: Sequence[str], shown: pd.DataFrame, distance: pd.Series[float
     lowest = -1.3 * max(1.3, -float(distance.min()))
     highest = 1.3 * max(1.3, float(distance.max()))
     ticks = [tick for tick in (*(-value for value in reversed(inner)), 0.0, *inner) if lowest <= tick <= highest]
-    axis = alt.Axis(title="distance from the expected (in half ranges)", values=ticks, format="~s")
+    axis = alt.Axis(title="distance from the expected (in half ranges)", values=ticks, labelExpr=SHORT)
     scale = alt.Scale(type="symlog", constant=1, domain=[lowest, highest], nice=False)
     x = alt.X("x:Q", scale=scale, axis=axis)
     colour, shape = looks(shown[_VERDICT])

@@ -253,4 +253,6 @@ def _offset(line: pd.Series[float]) -> str:
 def _deviations(lines: pd.DataFrame) -> str:
     """Return the standard deviation of each part, in words."""
     told = lines[lines[_EFFECT] > 0].sort_values(_EFFECT, ascending=False, kind="stable")
-    return ", ".join(f"{part} {effect:.3g} %" for part, effect in zip(told[_PART], told[_EFFECT], strict=True))
+    return ", ".join(
+        f"{part} {signed(effect).lstrip('+')} %" for part, effect in zip(told[_PART], told[_EFFECT], strict=True)
+    )

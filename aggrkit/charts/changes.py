@@ -151,7 +151,7 @@ def _layers(shown: pd.DataFrame, names: Sequence[str]) -> list[alt.Chart]:
     ]
     ends = np.concatenate([shown[name].dropna() for name in (_AT, _FROM, _UNTIL)])
     pad = _MARGIN * (ends.max() - ends.min()) or _DAY
-    axis = alt.Axis(title="time (UTC)", format="%Y-%m-%d", labelOverlap=True, tickCount=5)
+    axis = alt.Axis(title="time (UTC)", format="%Y-%m-%d", labelOverlap="greedy", labelSeparation=12, tickCount=5)
     scale, whole = alt.Scale(type="utc"), [ends.min() - pad, ends.max() + pad]  # said once: Vega-Lite compares no times
     at, low = (alt.X(f"{name}:T", scale=scale, axis=axis) for name in ("t", "low"))
     placed = alt.X("t:T", scale=alt.Scale(type="utc", domain=whole, nice=False), axis=axis)

@@ -32,10 +32,10 @@ from aggrkit.charts.parts import (
     numbers,
     require,
 )
-from aggrkit.charts.theme import GREY
+from aggrkit.charts.theme import GREY, PLOT_WIDTH, WITHIN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import pandas as pd
 
@@ -46,6 +46,10 @@ _DECIDED: Final = _ORDER[:3]
 _NEEDED: Final = ("metric", "unit", "baseline", "current", "change_pct", "ci_lower", "ci_upper", "verdict")
 _MOST_POINTS: Final = 150
 _SMALLEST_P: Final = 1e-50
+_MOST_NAMES: Final = 8
+_LONGEST_NAME: Final = 32
+_HEIGHT: Final = 300
+_LETTER: Final = 5.6  # pixels
 _P: Final = "__pvalue"
 
 
@@ -131,7 +135,7 @@ def volcano_chart(compare: pd.DataFrame, *, margin: float = 0.02, alpha: float =
     Returns
     -------
     altair.LayerChart
-        At most 150 points, the surest ones.
+        At most 150 points, the surest ones; the surest verdicts have their names where there is room.
 
     Examples
     --------
@@ -152,10 +156,11 @@ def volcano_chart(compare: pd.DataFrame, *, margin: float = 0.02, alpha: float =
     shown = tested.head(_MOST_POINTS)
     names = _names(compare, [str(name) for name in compare.columns[: compare.columns.get_loc("metric")]])
     sure = -np.log10(np.clip(shown[_P], _SMALLEST_P, 1.0))
-    lowest, highest = limits(shown[CHANGE], shown[CHANGE], shown[CHANGE], 150 * margin, share=0.95)
+    lowest, highest = limits(shown[CHANGE], shown[CHANGE], shown[CHANGE], 150 * margin)
+    top, lines = 1.06 * max(float(sure.max()), 2.0), labels(shown, names)
     values = data(
         {
-            "label": labels(shown, names),
+            "label": lines,
             "verdict": shown["verdict"],
             "x": shown[CHANGE],
             "y": sure,
@@ -164,7 +169,11 @@ def volcano_chart(compare: pd.DataFrame, *, margin: float = 0.02, alpha: float =
     )
     scale = alt.Scale(domain=[lowest, highest], clamp=True, nice=False)
     x = alt.X("x:Q", scale=scale, axis=alt.Axis(title="change (%; points for pass rates)"))
-    y = alt.Y("y:Q", axis=alt.Axis(title="certainty (-log10 of the adjusted p-value)"), scale=alt.Scale(nice=True))
+    y = alt.Y(
+        "y:Q",
+        axis=alt.Axis(title="certainty (-log10 of the adjusted p-value)"),
+        scale=alt.Scale(domain=[0, top], nice=False),
+    )
     colour, shape = looks(shown["verdict"])
     tips = [
         alt.Tooltip("label:N", title="line"),
@@ -181,6 +190,13 @@ def volcano_chart(compare: pd.DataFrame, *, margin: float = 0.02, alpha: float =
         .mark_point(filled=True, size=60, opacity=0.8)
         .encode(x=x, y=y, color=colour, shape=shape, tooltip=tips),
     ]
+    across = (shown[CHANGE].clip(lowest, highest) - lowest) / (highest - lowest)
+    middle = -PLOT_WIDTH * lowest / (highest - lowest)
+    named = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in lines]
+    for right, some in _named(named, PLOT_WIDTH * across, _HEIGHT * (1 - sure / top), shown["verdict"], middle):
+        text = alt.Chart(data({"x": shown[CHANGE].iloc[some], "y": sure.iloc[some], "said": [named[i] for i in some]}))
+        text = text.mark_text(style=WITHIN, align="left" if right else "right", dx=7 if right else -7, fontSize=10)
+        layers.append(text.encode(x=x, y=y, text="said:N"))
     significant = int((tested[_P] < alpha).sum())
     cut = bool((shown[_P] < _SMALLEST_P).any())
     far = int((~shown[CHANGE].between(lowest, highest)).sum())
@@ -195,8 +211,37 @@ def volcano_chart(compare: pd.DataFrame, *, margin: float = 0.02, alpha: float =
         description=f"Size of {count(len(tested), 'change')} against {'its' if len(tested) == 1 else 'their'} "
         f"certainty: {counted(tested, _ORDER)}; {significant} of {len(tested)} {'has' if significant == 1 else 'have'} "
         f"an adjusted p-value below {alpha:g}.",
-        height=300,
+        height=_HEIGHT,
     )
+
+
+def _named(
+    lines: Sequence[str], x: pd.Series[float], y: pd.Series[float], verdicts: pd.Series[str], middle: float
+) -> Iterator[tuple[bool, list[int]]]:
+    """Yield which points get their names, in pixels: the surest verdicts, as long as a name covers nothing else.
+
+    A name is on the side of its point that is away from `middle`, where no change is, if there is room.
+    """
+    points = [(left - 5, top - 5, left + 5, top + 5) for left, top in zip(x, y, strict=True)]
+    taken, found = list(points), dict[bool, list[int]]({True: [], False: []})
+    for i in (i for i, verdict in enumerate(verdicts) if verdict in _DECIDED):
+        width = _LETTER * len(lines[i])
+        outward = bool(x.iloc[i] >= middle)
+        for right in (outward, not outward):
+            start = x.iloc[i] + 7 if right else x.iloc[i] - 7 - width
+            box = (start, y.iloc[i] - 6, start + width, y.iloc[i] + 6)
+            inside = box[0] >= 0 and box[2] <= PLOT_WIDTH
+            if inside and not any(_touch(box, other) for place, other in enumerate(taken) if place != i):
+                found[right].append(i)
+                taken.append(box)
+                break
+        if sum(map(len, found.values())) == _MOST_NAMES:
+            break
+    yield from ((right, some) for right, some in found.items() if some)
+
+
+def _touch(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _names(compare: pd.DataFrame, groups: Sequence[str]) -> list[str]:

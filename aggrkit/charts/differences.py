@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 
 from aggrkit.charts.parts import count, data, finished, looks, nothing, numbers, require
-from aggrkit.charts.theme import GREY_TEXT
+from aggrkit.charts.theme import WITHIN
 
 __all__ = ["differences_chart"]
 
@@ -109,7 +109,7 @@ def differences_chart(differences: pd.DataFrame) -> alt.LayerChart:
     ]
     base = alt.Chart().encode(x=x, y=y)
     points = base.mark_point(filled=True, opacity=1, size=110, xOffset=-18)
-    text = base.mark_text(color=GREY_TEXT, align="left", baseline="middle", dx=-6, fontSize=11)
+    text = base.mark_text(style=WITHIN, align="left", baseline="middle", dx=-6, fontSize=11)
     found = told["magnitude"].value_counts()
     counted = ", ".join(f"{found[name]:,} {name}" for name in _MAGNITUDES if found.get(name))
     best = told.iloc[0]

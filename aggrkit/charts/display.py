@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import altair as alt
 import vl_convert
 
-from aggrkit.charts.theme import GREY_TEXT, config, merged
+from aggrkit.charts.theme import config, merged
 from aggrkit.errors import UnknownNameError
 from aggrkit.output import write_whole
 
@@ -161,8 +161,7 @@ def static_svg(chart: alt.TopLevelMixin) -> str:
     >>> static_svg(alt.Chart(alt.Data(values=[{"a": 1}])).mark_point())[:4]
     '<svg'
     """
-    drawn = vl_convert.vegalite_to_svg(specification(chart, text="currentColor"))
-    return drawn.replace(f'fill="{GREY_TEXT}"', 'fill="currentColor"')
+    return str(vl_convert.vegalite_to_svg(specification(chart, text="currentColor")))
 
 
 def _png(chart: alt.TopLevelMixin) -> bytes:

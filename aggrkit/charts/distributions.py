@@ -29,6 +29,7 @@ __all__ = ["distribution_chart"]
 _MOST_GROUPS: Final = 6
 _MOST_BINS: Final = 60
 _GROWTH: Final = 10.0
+_LONGEST_BESIDE: Final = 36  # characters of a name in two columns
 _DASHES: Final = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [1, 3])
 
 
@@ -124,7 +125,15 @@ def _outlines(
     every["first"] = every["first"].fillna(2)
     every = every.sort_values(["label", "x", "first"], kind="stable")
     values = data({name: every[name] for name in ("label", "x", "y")})
-    legend = alt.Legend(title=None, orient="top", columns=2, symbolType="stroke", symbolSize=300, labelLimit=220)
+    beside = max(map(len, kept)) <= _LONGEST_BESIDE
+    legend = alt.Legend(
+        title=None,
+        orient="top",
+        columns=2 if beside else 1,
+        symbolType="stroke",
+        symbolSize=300,
+        labelLimit=220 if beside else 440,
+    )
     colours = alt.Scale(domain=kept, range=list(PALETTE.values())[: len(kept)])
     dashes = alt.Scale(domain=kept, range=[list(dash) for dash in _DASHES[: len(kept)]])
     tips = [alt.Tooltip("label:N", title="group"), alt.Tooltip("x:Q"), alt.Tooltip("y:Q", title="%", format=".3~g")]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from aggrkit.charts.parts import (
+    SHORT,
     amount,
     count,
     data,
@@ -31,7 +32,9 @@ _MOST_ROWS: Final = 40
 _MOST_COLUMNS: Final = 20
 _MOST_CELLS: Final = 200
 _MOST_METRICS: Final = 14
-_LARGE: Final = 1e4
+_FAR_APART: Final = 30.0  # colours tell less apart than places
+_WIDEST: Final = 7  # characters in a cell
+_THOUSANDS: Final = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
 _FIXED: Final = ("n", "missing", "mean", "std", "min", "max")
 _LIGHT_TEXT, _DARK_TEXT = "white", "black"
 
@@ -86,8 +89,8 @@ def percentile_heatmap(
     if not len(cells):
         return nothing(title, f"no {rows} has this value on any {columns}.")
     shown = _fullest(cells)
-    unit = str(shown["unit"].iloc[0])
-    log = spans_decades(shown["x"])
+    unit = "" if statistic in ("n", "missing") else str(shown["unit"].iloc[0])
+    log = unit != "proportion" and spans_decades(shown["x"], _FAR_APART)
     place = np.log(shown["x"]) if log else shown["x"]
     low, high = float(place.min()), float(place.max())
     share = (place - low) / (high - low) if high > low else pd.Series(0.5, index=shown.index)
@@ -96,18 +99,21 @@ def percentile_heatmap(
             "row": shown["row"],
             "column": shown["column"],
             "x": shown["x"],
-            "said": [number(value) for value in shown["x"]],
+            "said": [_fitting(value, unit) for value in shown["x"]],
             "n": shown["n"].astype(int),
             "dark": share < 0.55,
         }
     )
-    form = ".3~s" if shown["x"].abs().max() >= _LARGE else ",.4~g"
     scale = alt.Scale(scheme="viridis", type="log") if log else alt.Scale(scheme="viridis", zero=False)
-    legend = alt.Legend(title=with_unit(statistic, unit) + (", log" if log else ""), gradientLength=140, format=form)
+    legend = alt.Legend(
+        title=with_unit(statistic, unit) + (", log" if log else ""),
+        gradientLength=140,
+        labelExpr="format(datum.value, '.3~p')" if unit == "proportion" else SHORT,
+    )
     tips = [
         alt.Tooltip("row:N", title=rows),
         alt.Tooltip("column:N", title=columns),
-        alt.Tooltip("x:Q", title=with_unit(statistic, unit), format=",.5~g"),
+        alt.Tooltip("x:Q", title=with_unit(statistic, unit), format=".2~%" if unit == "proportion" else ",.5~g"),
         alt.Tooltip("n:Q", format=","),
     ]
     totals = [shown.groupby(name)["n"].sum().index for name in ("row", "column")]
@@ -236,6 +242,17 @@ def correlation_heatmap(correlations: pd.DataFrame, *, method: str | None = None
         width=alt.Step(52),
         height=alt.Step(30),
     )
+
+
+def _fitting(value: float, unit: str) -> str:
+    """Return a number that has room in a cell."""
+    if unit == "proportion":
+        return f"{100 * value:.3g} %"
+    for size, letter in _THOUSANDS:
+        if abs(value) >= size:
+            return f"{value / size:.3g}{letter}"
+    said = number(value)
+    return said if len(said) <= _WIDEST else f"{value:.2g}"
 
 
 def _fullest(cells: pd.DataFrame) -> pd.DataFrame:

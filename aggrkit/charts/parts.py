@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from aggrkit.charts.display import Shown
-from aggrkit.charts.theme import GREY_TEXT, LOOKS, PLOT_WIDTH, ROW_HEIGHT
+from aggrkit.charts.theme import LOOKS, PLOT_WIDTH, ROW_HEIGHT, TITLE_OFFSET, WITHIN
 from aggrkit.errors import SchemaError, UnknownNameError, listed
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MOST_LINES",
+    "SHORT",
     "amount",
+    "axis_format",
     "clean",
     "count",
     "data",
@@ -43,9 +45,13 @@ __all__ = [
 ]
 
 MOST_LINES: Final = 40
+SHORT: Final = "abs(datum.value) < 1e4 ? format(datum.value, ',.4~g') : format(datum.value, '.3~s')"
+"""How an axis or a legend writes numbers that lie far apart: 0.5, 1,000, 25k."""
+
 _DIGITS: Final = 6
 _LONGEST: Final = 200
 _DECADES: Final = 200
+_LEGEND_OFFSET: Final = 18
 
 
 def require(frame: pd.DataFrame, columns: Iterable[str]) -> None:
@@ -193,14 +199,21 @@ def signed(value: float) -> str:
 
 
 def amount(value: Any, unit: str) -> str:
-    """Return a number with its unit."""
-    return f"{number(value)} {unit}".rstrip() if unit not in ("proportion", "score") else number(value)
+    """Return a number with its unit; a proportion in percent."""
+    if unit == "proportion":
+        return "-" if value is None or pd.isna(value) else f"{number(100 * value)} %"
+    return f"{number(value)} {unit}".rstrip() if unit != "score" else number(value)
 
 
 def with_unit(metric: str, unit: Any) -> str:
     """Return the title of an axis: the metric, and its unit where it is known."""
-    known = isinstance(unit, str) and unit
+    known = isinstance(unit, str) and unit and unit != "proportion"  # which the numbers of the axis tell
     return f"{metric} ({unit})" if known else metric
+
+
+def axis_format(unit: Any) -> Any:
+    """Return how an axis writes its numbers: proportions in percent, all else as Vega does."""
+    return "~%" if unit == "proportion" else alt.Undefined
 
 
 def count(many: int, noun: str) -> str:
@@ -213,18 +226,23 @@ def left_out(many: int, why: str = "the least telling") -> str:
     return f"{count(many, 'more line')} not shown ({why})" if many else ""
 
 
-def spans_decades(values: Iterable[float]) -> bool:
+def spans_decades(values: Iterable[float], ratio: float = _DECADES) -> bool:
     """Whether the numbers are positive and so far apart that a log scale is needed."""
     finite = [value for value in values if math.isfinite(value)]
-    return bool(finite) and min(finite) > 0 and max(finite) / min(finite) >= _DECADES
+    return bool(finite) and min(finite) > 0 and max(finite) / min(finite) >= ratio
 
 
-def looks(present: Iterable[str]) -> tuple[alt.Color, alt.Shape]:
-    """Return colour and shape for the column "verdict", with a legend of those that are present."""
+def looks(present: Iterable[str], room: int = 0) -> tuple[alt.Color, alt.Shape]:
+    """Return colour and shape for the column "verdict", with a legend of those there are, and `room` below it."""
     found = set(present)
     domain = [name for name in LOOKS if name in found]
     legend = alt.Legend(
-        title=None, orient="top", symbolSize=90, symbolOpacity=1, labelExpr="replace(datum.label, '_', ' ')"
+        title=None,
+        orient="top",
+        offset=_LEGEND_OFFSET + room,
+        symbolSize=90,
+        symbolOpacity=1,
+        labelExpr="replace(datum.label, '_', ' ')",
     )
     colours = alt.Scale(domain=domain, range=[LOOKS[name][0] for name in domain])
     shapes = alt.Scale(domain=domain, range=[LOOKS[name][1] for name in domain])
@@ -241,8 +259,8 @@ def rows_axis(names: Sequence[str] = ()) -> alt.Y:
 
 
 def side_text() -> alt.Chart:
-    """Return the layer with the numbers of each line, to the right of the plot, in a grey that is read on any page."""
-    mark = alt.Chart().mark_text(align="left", baseline="middle", color=GREY_TEXT, fontSize=11)
+    """Return the layer with the numbers of each line, to the right of the plot."""
+    mark = alt.Chart().mark_text(align="left", baseline="middle", style=WITHIN, fontSize=11)
     drawn: alt.Chart = mark.encode(x=alt.value(PLOT_WIDTH + 18), y=rows_axis(), text="said:N")
     return drawn
 
@@ -256,18 +274,20 @@ def finished(
     values: alt.InlineData | None = None,
     width: int | alt.Step = PLOT_WIDTH,
     height: int | alt.Step | None = None,
+    room: int = 0,
 ) -> alt.LayerChart:
-    """Return the layers as one chart, with its title, size and alternative text."""
+    """Return the layers as one chart, with its title, size and alternative text; `room` is left above the plot."""
     chart = Shown(layer=list(layers)) if values is None else Shown(layer=list(layers), data=values)
     lines = [line for line in subtitle if line]
-    head = alt.TitleParams(text=title, subtitle=lines) if lines else alt.TitleParams(text=title)
+    more = ({"subtitle": lines} if lines else {}) | ({"offset": TITLE_OFFSET + room} if room else {})
+    head = alt.TitleParams(text=title, **more)
     tall = alt.Step(ROW_HEIGHT) if height is None else height
     return chart.properties(title=head, description=description, width=width, height=tall)
 
 
 def nothing(title: str, words: str) -> alt.LayerChart:
     """Return a chart that says that there is nothing to show, and why."""
-    text = alt.Chart().mark_text(color=GREY_TEXT, fontSize=13, align="center", baseline="middle")
+    text = alt.Chart().mark_text(style=WITHIN, fontSize=13, align="center", baseline="middle")
     placed = text.encode(x=alt.value(PLOT_WIDTH / 2), y=alt.value(30), text=alt.value(words))
     return finished(
         [placed],

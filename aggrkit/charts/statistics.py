@@ -11,6 +11,7 @@ import numpy as np
 from aggrkit.charts.parts import (
     MOST_LINES,
     amount,
+    axis_format,
     count,
     data,
     finished,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
+    from numpy.typing import NDArray
 
 __all__ = ["statistics_chart"]
 
@@ -85,16 +87,17 @@ def statistics_chart(
     columns: dict[str, Any] = {"label": names, "x": shown[_X], "n": shown["n"]}
     said = [f"{amount(x, unit)}, n = {int(n):,}" for x, n in zip(shown[_X], shown["n"], strict=True)]
     columns |= {name: numbers(shown, name) for pair in bands for name in pair if name != middle} | {"said": said}
-    scale = alt.Scale(type="log", nice=True) if log else alt.Scale(zero=False, nice=True)
+    scale = alt.Scale(type="log", nice=True) if log else _linear(ends)
     most = None if log else _cut(shown, bands)
     if most is not None:
         scale = alt.Scale(domain=[min(0.0, float(np.nanmin(ends))), most], clamp=True, nice=False)
         columns["over"] = np.where(numbers(shown, "max") > most, most, np.nan)
     axis_title = with_unit(metric, unit) + (", log scale" if log else "")
+    axis = alt.Axis(title=axis_title, tickCount=6, format=axis_format(unit))
     first, last = told[_X].idxmin(), told[_X].idxmax()
     every = dict(zip(told.index, labels(told, groups), strict=True))
     return finished(
-        _range_layers(names, bands, middle, alt.Axis(title=axis_title, tickCount=6), scale, most is not None),
+        _range_layers(names, bands, middle, axis, scale, most is not None),
         values=data(columns),
         title=title,
         subtitle=[
@@ -169,6 +172,15 @@ def _cut(shown: pd.DataFrame, bands: Sequence[tuple[str, str]]) -> float | None:
     highest = float(np.nanmax(np.concatenate([shown[_X], *usual])))
     farthest = float(np.nanmax(np.concatenate([numbers(shown, "max"), [highest]])))
     return 1.2 * highest if highest > 0 and farthest > _FAR * highest else None
+
+
+def _linear(ends: NDArray[np.float64]) -> alt.Scale:
+    """Return a scale without zero; where all values are one, with room about it, so that it is no axis of one tick."""
+    low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
+    if low < high:
+        return alt.Scale(zero=False, nice=True)
+    pad = 0.05 * abs(low) or 1.0
+    return alt.Scale(domain=[low - pad, high + pad], nice=True)
 
 
 def _unit(frame: pd.DataFrame) -> str:

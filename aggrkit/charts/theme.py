@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-__all__ = ["GREY", "GREY_TEXT", "LOOKS", "PALETTE", "PLOT_WIDTH", "ROW_HEIGHT", "config", "merged"]
+__all__ = [
+    "GREY",
+    "GREY_TEXT",
+    "LOOKS",
+    "PALETTE",
+    "PLOT_WIDTH",
+    "ROW_HEIGHT",
+    "TITLE_OFFSET",
+    "WITHIN",
+    "config",
+    "merged",
+]
 
 PALETTE: Final[dict[str, str]] = {
     "blue": "#0072B2",
@@ -20,11 +31,15 @@ PALETTE: Final[dict[str, str]] = {
 GREY: Final = "#8A8A8A"
 """For lines and frames: seen on white and on black."""
 
-GREY_TEXT: Final = "#7A7A7A"
-"""For numbers within a plot, which no theme colours: read on white and on black."""
+GREY_TEXT: Final = "#6A6A6A"
+"""For what is written within a plot, on white."""
+
+WITHIN: Final = "within"
+"""The style of what is written within a plot: grey on white, or in the colour of the page's text."""
 
 PLOT_WIDTH: Final = 460
 ROW_HEIGHT: Final = 20
+TITLE_OFFSET: Final = 10
 
 _ARROW_UP, _ARROW_DOWN = "triangle-up", "triangle-down"
 
@@ -105,7 +120,7 @@ def config(*, text: str | None = None, background: str = "transparent") -> dict[
             "fontSize": 14,
             "subtitleFontSize": 11,
             "subtitlePadding": 4,
-            "offset": 10,
+            "offset": TITLE_OFFSET,
         },
         "axis": {
             "labelFontSize": 11,
@@ -120,10 +135,11 @@ def config(*, text: str | None = None, background: str = "transparent") -> dict[
         "axisX": {"labelFlush": False},
         "legend": {"labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal", "labelLimit": 240},
         "range": {"category": list(PALETTE.values())},
+        "style": {WITHIN: {"color": GREY_TEXT}},
     }
     if text is not None:
         style = {"fill": text}
-        coloured = {"style": {"guide-label": style, "guide-title": style}}
+        coloured = {"style": {"guide-label": style, "guide-title": style, WITHIN: {"color": text, "fillOpacity": 0.8}}}
         made = merged(made, {**coloured, "title": {"color": text, "subtitleColor": text}})
     return made
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from aggrkit.charts.parts import (
     amount,
+    axis_format,
     count,
     data,
     finished,
@@ -19,9 +20,10 @@ from aggrkit.charts.parts import (
     number,
     numbers,
     require,
+    signed,
     with_unit,
 )
-from aggrkit.charts.theme import GREY, GREY_TEXT, PALETTE
+from aggrkit.charts.theme import GREY, PALETTE, WITHIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,8 +38,7 @@ _FEWEST_FOR_BAND: Final = 8
 _MOST_STEPS: Final = 80
 _WIDTH: Final = 560
 _LETTER: Final = 6.0
-_ROWS: Final = (6, 18, 30)
-_ROOM: Final = 36
+_ROWS: Final = (-7, -19, -31)
 _DAY: Final = 86_400_000.0
 
 
@@ -64,15 +65,16 @@ def trend_chart(
     anomalies : pandas.DataFrame or None, optional
         `time` (or `timestamp`) and `value`, and `severity` where it is known: drawn by colour and shape.
     changes : pandas.DataFrame or None, optional
-        `time` (or `timestamp`), and `change_pct` where it is known: drawn as rules, with their percent where there is
-        room for it.
+        `time` (or `timestamp`), and `change_pct` where it is known: drawn as rules, with their size above the plot
+        where there is room for it.
     levels : pandas.DataFrame or None, optional
         `time` (or `timestamp`) and `value`: the level of each segment, drawn in place of the rolling median.
     slope_per_day : float or None, optional
         Theil and Sen's slope; its line goes through the medians of time and value.
     band : pandas.DataFrame or None, optional
         `time`, `p05`, `p50` and `p95`, a row for each bin of time, where they are known of more values than `units`
-        has; by default they are those of rolling windows over `units`.
+        has; by default they are those of rolling windows over `units`. Of a proportion, its rate and the ends of its
+        95 % interval.
     subtitle : str, optional
         Which series it is.
 
@@ -93,28 +95,31 @@ def trend_chart(
     series = _series(units)
     if not len(series):
         return nothing(title, "no value has a time.")
-    y_axis = alt.Axis(title=with_unit(metric, unit))
+    y_axis = alt.Axis(title=with_unit(metric, unit), format=axis_format(unit))
     shown = _telling(series, _MOST_POINTS)
     flagged = _found(anomalies, "severity", _MOST_ANOMALIES)
     broken = _found(changes, "change_pct", _MOST_CHANGES)
     steps = series.head(0) if levels is None else _series(levels)
     own = series.head(0) if len(steps) else _rolling(series) if band is None else _binned(band)
-    room = _ROOM if len(broken) else 0
-    layers = [*_band(own, y_axis), *_steps(steps, y_axis), _points(shown, y_axis, metric, room)]
+    layers = [*_band(own, y_axis), *_steps(steps, y_axis), _points(shown, y_axis, metric, unit)]
     if slope_per_day is not None and np.isfinite(slope_per_day):
         layers.append(_line(series, float(slope_per_day), y_axis))
+    room = 0
     if len(broken):
         every = pd.concat([series["t"], broken["t"], flagged["t"]])
-        layers += _rules(broken, float(every.min()), float(every.max()))
+        rules, room = _rules(broken, float(every.min()), float(every.max()), "points" if unit == "proportion" else "%")
+        layers += rules
     if len(flagged):
-        layers.append(_diamonds(flagged, y_axis))
+        layers.append(_diamonds(flagged, y_axis, room))
     first, last = (pd.Timestamp(int(value), unit="ms").strftime("%Y-%m-%d") for value in series["t"].iloc[[0, -1]])
     found = [
         count(len(flagged), "anomaly").replace("anomalys", "anomalies") if len(flagged) else "",
         count(len(broken), "change point") if len(broken) else "",
         f"slope {amount(slope_per_day, unit)} per day" if slope_per_day is not None else "",
     ]
-    parts = [f"line: {'rolling ' if band is None else ''}median, band: p05 to p95"] if len(own) else []
+    is_rate = unit == "proportion" and band is not None
+    middle = "pass rate, band: 95 % interval" if is_rate else "median, band: p05 to p95"
+    parts = [f"line: {'rolling ' if band is None else ''}{middle}"] if len(own) else []
     parts += ["line: level"] if len(steps) else []
     parts += ["dashed: Theil-Sen slope"] if slope_per_day is not None else []
     parts += ["rules: change points"] if len(broken) else []
@@ -132,6 +137,7 @@ def trend_chart(
         f"{amount(series['v'].median(), unit)}" + "".join(f", {part}" for part in found if part) + ".",
         width=_WIDTH,
         height=260,
+        room=0 if len(flagged) else room,
     )
 
 
@@ -164,7 +170,7 @@ def _found(frame: pd.DataFrame | None, extra: str, most: int) -> pd.DataFrame:
 
 
 def _x(field: str = "t") -> alt.X:
-    axis = alt.Axis(title="time (UTC)", format="%Y-%m-%d", labelOverlap=True, tickCount=6)
+    axis = alt.Axis(title="time (UTC)", format="%Y-%m-%d", labelOverlap="greedy", labelSeparation=12, tickCount=6)
     return alt.X(f"{field}:T", scale=alt.Scale(type="utc"), axis=axis)
 
 
@@ -172,14 +178,13 @@ def _y(field: str, axis: alt.Axis) -> alt.Y:
     return alt.Y(f"{field}:Q", scale=alt.Scale(zero=False), axis=axis)
 
 
-def _points(shown: pd.DataFrame, axis: alt.Axis, metric: str, room: int) -> alt.Chart:
-    """Return the points, and `room` in pixels above them for the labels of change points."""
-    tips = [alt.Tooltip("t:T", title="time", format="%Y-%m-%d %H:%M"), alt.Tooltip("v:Q", title=metric, format=",.5~g")]
+def _points(shown: pd.DataFrame, axis: alt.Axis, metric: str, unit: str) -> alt.Chart:
+    value = alt.Tooltip("v:Q", title=metric, format=".2~%" if unit == "proportion" else ",.5~g")
+    tips = [alt.Tooltip("t:T", title="time", format="%Y-%m-%d %H:%M"), value]
     points = alt.Chart(data({"t": shown["t"], "v": shown["v"]})).mark_point(
         filled=True, size=18, color=GREY, opacity=0.7
     )
-    y = alt.Y("v:Q", scale=alt.Scale(zero=False, padding=room), axis=axis) if room else _y("v", axis)
-    drawn: alt.Chart = points.encode(x=_x(), y=y, tooltip=tips)
+    drawn: alt.Chart = points.encode(x=_x(), y=_y("v", axis), tooltip=tips)
     return drawn
 
 
@@ -238,10 +243,10 @@ def _steps(levels: pd.DataFrame, axis: alt.Axis) -> list[alt.Chart]:
     return [line.encode(x=_x(), y=_y("v", axis))]
 
 
-def _rules(changes: pd.DataFrame, first: float, last: float) -> list[alt.Chart]:
-    """Return a rule at each change point, with its size in percent above."""
+def _rules(changes: pd.DataFrame, first: float, last: float, unit: str) -> tuple[list[alt.Chart], int]:
+    """Return a rule at each change point, with its size above the plot, and how much room above that needs."""
     sizes = numbers(changes, "change_pct")
-    said = ["" if np.isnan(size) else f"{size:+.3g} %" for size in sizes]
+    said = ["" if np.isnan(size) else f"{signed(size)} {unit}" for size in sizes]
     rule = alt.Chart(data({"t": changes["t"], "said": said}))
     rule = rule.mark_rule(color=PALETTE["vermillion"], strokeWidth=1.5, strokeDash=[3, 2])
     tips = [alt.Tooltip("t:T", title="change point", format="%Y-%m-%d %H:%M"), alt.Tooltip("said:N", title="change")]
@@ -250,9 +255,9 @@ def _rules(changes: pd.DataFrame, first: float, last: float) -> list[alt.Chart]:
     for row in dict.fromkeys(placed.values()):
         mine = [place for place, found in placed.items() if found == row]
         text = alt.Chart(data({"t": changes["t"].iloc[mine], "said": [said[place] for place in mine]}))
-        text = text.mark_text(color=GREY_TEXT, align="left" if row.after else "right", dx=row.shift, fontSize=10)
+        text = text.mark_text(style=WITHIN, align="left" if row.after else "right", dx=row.shift, fontSize=10)
         layers.append(text.encode(x=_x(), y=alt.value(row.y), text="said:N"))
-    return layers
+    return layers, max((-row.y + 9 for row in placed.values()), default=0)
 
 
 class _Row(NamedTuple):
@@ -281,10 +286,11 @@ def _placed(said: Sequence[str], x: Iterable[float]) -> dict[int, _Row]:
     return found
 
 
-def _diamonds(anomalies: pd.DataFrame, axis: alt.Axis) -> alt.Chart:
+def _diamonds(anomalies: pd.DataFrame, axis: alt.Axis, room: int) -> alt.Chart:
+    """Return what was found odd, with a legend that leaves `room` above the plot."""
     severity = anomalies["severity"].astype(object)
     named: Sequence[str] = [str(word) for word in severity.where(severity.notna(), "major")]
-    colour, shape = looks(named)
+    colour, shape = looks(named, room)
     tips = [
         alt.Tooltip("verdict:N", title="anomaly"),
         alt.Tooltip("t:T", title="time", format="%Y-%m-%d %H:%M"),

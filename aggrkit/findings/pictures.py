@@ -9,6 +9,7 @@ import pandas as pd
 
 from aggrkit import charts
 from aggrkit.charts.parts import labels
+from aggrkit.charts.rates import rates_of
 from aggrkit.errors import SchemaError, UnknownNameError, did_you_mean, listed
 from aggrkit.findings.words import counted, group_names, line_name
 
@@ -68,6 +69,8 @@ def drawn(finding: Finding, kind: str | None, options: dict[str, Any]) -> alt.La
 
 def _levels(finding: Stats, metric: str | None = None, direction: str | None = None) -> alt.LayerChart:
     name = _metric(finding, metric)
+    if _is_pass_fail(finding, name):
+        return charts.rates_chart(rates_of(_lines_of(finding, name)), group_names(finding), name)
     better = finding.meta.get("better", {}).get(name) if direction is None else direction
     return charts.statistics_chart(pd.DataFrame(finding), group_names(finding), name, direction=better)
 
@@ -104,6 +107,8 @@ def _distribution(finding: Stats, metric: str | None = None, bins: int = 40) -> 
     lines, groups = pd.DataFrame(finding), group_names(finding)
     numbers = finding[finding["unit"].ne("proportion")]
     name = _metric(numbers if metric is None and len(numbers) else finding, metric)
+    if _is_pass_fail(finding, name):
+        return charts.shares_chart(_passed_and_failed(_lines_of(finding, name)), groups)
     lines = lines[lines["metric"].eq(name) & lines["n"].gt(0)]
     lines = lines.sort_values("n", ascending=False, kind="stable").reset_index(drop=True)
     shown = lines.head(_MOST_GROUPS)
@@ -160,9 +165,11 @@ def _series(finding: Changes, i: int = 0) -> alt.LayerChart:
     if not len(finding):
         return _timeline(finding)
     points, line = finding.points(i), finding.iloc[i]
+    metric = str(line["metric"])
     return charts.trend_chart(
         points,
-        str(line["metric"]),
+        metric,
+        unit=finding.meta.get("units", {}).get(metric, ""),
         changes=finding._steps(i).rename(columns={"at": "time"}),
         levels=points.drop(columns="value").rename(columns={"level": "value"}),
         subtitle=line_name(finding, line),
@@ -211,6 +218,25 @@ def _metric(finding: Stats | Proportions, given: str | None) -> str:
         raise UnknownNameError.of("metric", given, known)
     names = [*lines.loc[lines["n"].gt(0), "metric"], *known, "metric"]
     return names[0] if given is None else given
+
+
+def _lines_of(finding: Stats, metric: str) -> pd.DataFrame:
+    lines = pd.DataFrame(finding)
+    return lines[lines["metric"].eq(metric)]
+
+
+def _is_pass_fail(finding: Stats, metric: str) -> bool:
+    lines = _lines_of(finding, metric)
+    return bool(len(lines)) and bool(lines["unit"].eq("proportion").all())
+
+
+def _passed_and_failed(lines: pd.DataFrame) -> pd.DataFrame:
+    """Return how often a pass/fail metric was which, as the frame "distributions" has it."""
+    told = rates_of(lines).assign(column=lines["metric"])
+    passed, failed = (
+        told.assign(value=name, count=told[of]) for name, of in (("passed", "successes"), ("failed", "failures"))
+    )
+    return pd.concat([passed, failed], ignore_index=True)
 
 
 def _margin(finding: Comparison, given: float | None) -> float:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from aggrkit.charts import anomalies_chart, compare_chart, correlation_heatmap, volcano_chart
+from aggrkit.charts import anomalies_chart, changes_chart, compare_chart, correlation_heatmap, volcano_chart
 from aggrkit.findings.words import group_names
 from aggrkit.model.selection import level_columns
 from aggrkit.panel.offer import SPANS, TIME
@@ -43,6 +43,8 @@ def answer_of(found: Any, state: State) -> dict[str, Any]:
     made["words"] = found.explain().split("\n")
     if state.tab == "anomalies":
         made["charts"] = [drawn(anomalies_chart(found, groups))]
+    elif state.tab == "changes":
+        made["charts"] = [drawn(changes_chart(found, groups))]
     elif state.tab == "compare":
         made["charts"] = [drawn(compare_chart(found, groups)), drawn(volcano_chart(found))]
     elif state.tab == "correlations":

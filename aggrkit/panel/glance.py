@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from aggrkit.errors import EmptySelectionError
@@ -14,7 +13,6 @@ from aggrkit.model.selection import Selection, TimeRange, level_columns
 from aggrkit.pipeline.bands import bands
 from aggrkit.pipeline.histograms import histograms
 from aggrkit.pipeline.pipeline import Pipeline
-from aggrkit.statistics.proportions import wilson_interval
 
 if TYPE_CHECKING:
     from aggrkit.analysis import Analysis
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from aggrkit.panel.state import State
     from aggrkit.pipeline.cube import Cube
 
-__all__ = ["Glance", "glance", "proportions_of"]
+__all__ = ["Glance", "glance"]
 
 
 @dataclass(frozen=True)
@@ -116,11 +114,3 @@ def _held(holdings: Holdings, state: State, held: Cube) -> Glance:
         raise EmptySelectionError("no observation is in this group and time")
     stats = held.stats(level_columns(state.level), held.chosen(None, *ends))
     return Glance("cached", metric, stats, part.stats, part.bands, part.histogram)
-
-
-def proportions_of(stats: pd.DataFrame) -> pd.DataFrame:
-    """Return the pass rates of a frame "stats" of one pass/fail metric, with Wilson's intervals."""
-    n = stats["n"].to_numpy()
-    successes = np.rint(np.nan_to_num(stats["mean"].to_numpy()) * n).astype(np.int64)
-    lower, upper = wilson_interval(successes, n, 0.95)
-    return stats.assign(successes=successes, failures=n - successes, rate=stats["mean"], ci_lower=lower, ci_upper=upper)

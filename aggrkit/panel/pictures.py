@@ -10,9 +10,9 @@ import pandas as pd
 from aggrkit.charts import distribution_chart, percentile_heatmap, rates_chart, statistics_chart, trend_chart
 from aggrkit.charts.display import specification
 from aggrkit.charts.parts import amount, clean, labels
+from aggrkit.charts.rates import outcomes_chart, rates_of
 from aggrkit.findings.words import counted
 from aggrkit.model.selection import level_columns
-from aggrkit.panel.glance import proportions_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,7 @@ __all__ = ["cell_of", "drawn", "figures", "groups_chart", "histogram_of", "marke
 
 _MOST_ROWS: Final = 200
 _TREND: Final = {"width": "container", "height": 200}
+_SHORTEST_STRIP: Final = 60_000  # ms
 _SILENT: Final = {"aria": False, "tooltip": False}
 _CHOSEN: Final = "#CC79A7"
 
@@ -43,7 +44,7 @@ def groups_chart(seen: Glance, state: State, statistic: str) -> alt.TopLevelMixi
     if len(groups) == 2:
         return percentile_heatmap(seen.stats, name, statistic, rows=groups[0], columns=groups[1])
     if seen.metric.is_proportion:
-        return rates_chart(proportions_of(seen.stats), groups, name)
+        return rates_chart(rates_of(seen.stats), groups, name)
     return statistics_chart(seen.stats, groups, name, direction=str(seen.metric.direction))
 
 
@@ -111,10 +112,8 @@ def over_time(
     if changes is not None:
         sure = pd.DataFrame(changes)[changes["status"].ne("trend").to_numpy()]
         moved = sure.rename(columns={"at": "time"})[["time", "change_pct"]]
-    unit = seen.metric.unit if seen.metric.unit != "proportion" else ""
-    chart = trend_chart(
-        points, seen.metric.name, unit=unit, anomalies=odd, changes=moved, band=seen.bands, subtitle=words
-    )
+    name, unit = seen.metric.name, seen.metric.unit
+    chart = trend_chart(points, name, unit=unit, anomalies=odd, changes=moved, band=seen.bands, subtitle=words)
     return drawn(chart, **_TREND)
 
 
@@ -123,7 +122,7 @@ def overview(seen: Glance, span: tuple[pd.Timestamp, pd.Timestamp], state: State
     if seen.bands is None:
         return None
     first, last = (int(moment.timestamp() * 1000) for moment in span)
-    last = max(last, first + 1000)
+    last = max(last, first + _SHORTEST_STRIP)
     values = [
         {"t": int(time.timestamp() * 1000), "n": int(n)}
         for time, n in zip(seen.bands["time"], seen.bands["n"], strict=True)
@@ -140,7 +139,7 @@ def overview(seen: Glance, span: tuple[pd.Timestamp, pd.Timestamp], state: State
                 last if end is None else int(pd.Timestamp(end).timestamp() * 1000),
             ]
         }
-    axis = {"title": None, "tickCount": 6, "labelOverlap": True}
+    axis = {"title": None, "tickCount": 6, "labelOverlap": "greedy", "labelSeparation": 8}
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "description": "Results over all time; drag to choose a time range.",
@@ -165,9 +164,12 @@ def drawn_config() -> dict[str, Any]:
 
 
 def histogram_of(seen: Glance) -> dict[str, Any]:
-    """Return the histogram of what is selected."""
-    unit = seen.metric.unit if seen.metric.unit != "proportion" else ""
-    chart = distribution_chart(seen.histogram, metric=seen.metric.name, unit=unit)
+    """Return the histogram of what is selected; of a pass/fail metric, how many passed and failed."""
+    name = seen.metric.name
+    if seen.metric.is_proportion:
+        counts = rates_of(seen.whole)[["successes", "failures"]].sum()
+        return drawn(outcomes_chart(int(counts["successes"]), int(counts["failures"]), name), width="container")
+    chart = distribution_chart(seen.histogram, metric=name, unit=seen.metric.unit)
     return drawn(chart, width="container", height=120)
 
 

@@ -150,7 +150,9 @@ class Showing:
         front, offer = self._front, self._offer
         told = figures(seen, state)
         how, took = _HOW.get(seen.mode, seen.mode), f"{1000 * seconds:,.0f} ms"
-        counts = ", ".join("{value} {label}".format(**one) for one in told[:2])
+        counts = ", ".join(
+            f"{one['value']} {one['label'].removesuffix('s' * (one['value'] == '1'))}" for one in told[:2]
+        )
         front.figures = {
             "items": [*told, {"label": how, "value": took}],
             "status": f"{seen.metric.name}: {counts}; {how}, {took}.",

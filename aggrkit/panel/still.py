@@ -12,7 +12,6 @@ import pandas as pd
 import vl_convert
 
 from aggrkit.charts.display import mime_bundle
-from aggrkit.charts.theme import GREY_TEXT
 from aggrkit.errors import AggrError
 from aggrkit.findings.words import short_number
 
@@ -125,4 +124,4 @@ def bundled_vega() -> str:
 
 
 def _svg(spec: Mapping[str, Any]) -> str:
-    return str(vl_convert.vegalite_to_svg(dict(spec))).replace(f'fill="{GREY_TEXT}"', 'fill="currentColor"')
+    return str(vl_convert.vegalite_to_svg(dict(spec)))

@@ -37,6 +37,7 @@ _FEWEST: Final = 5
 _FAR_APART: Final = 100
 _TAILS: Final = (0.01, 0.99)
 _REACH: Final = Decimal("0.5")
+_SAME: Final = Decimal("1e-12")
 _ROUND: Final = (1, 2, 5, 10)
 _NONE: Final = Decimal(0)
 
@@ -169,7 +170,8 @@ def _multiples(ends: Sequence[float], most: int, least: Decimal = _NONE) -> list
     lowest, low, high, highest = map(Decimal, ends)
     reach = _REACH * (high - low) if high > low else highest - lowest
     start, end = max(lowest, low - reach), min(highest, high + reach)
-    rough = ((end - start) or abs(start) or Decimal(1)) / most
+    width = end - start if end - start > _SAME * abs(start) else Decimal(0)  # quantiles of one value differ by rounding
+    rough = (width or abs(start) or Decimal(1)) / most
     unit = Decimal(1).scaleb(rough.adjusted())
     step = max(least, next(times * unit for times in _ROUND if times * unit >= rough))
     first, last = (int((number / step).to_integral_value(ROUND_FLOOR)) for number in (start, end))

@@ -112,9 +112,9 @@ class Notebook:
         self._assert_no_problem(number)
         return number
 
-    def ask(self, source: str) -> str:
+    def ask(self, source: str, timeout: float = TIMEOUT) -> str:
         """Run code in the kernel without a cell of its own, and return what it has printed."""
-        said = self.js(ASK, source)
+        said = self.js(ASK, source, timeout)
         assert not said["problem"], said["problem"]
         return str(said["stdout"])
 

@@ -23,7 +23,10 @@ async function unpacked(view) {
 
 function shown(value) {
   if (value === null || value === undefined) return "–";
-  if (typeof value === "number") return value.toLocaleString("en", { maximumSignificantDigits: 6 });
+  if (typeof value === "number") {
+    if (value !== 0 && Math.abs(value) < 1e-4) return value.toExponential(2);
+    return value.toLocaleString("en", { maximumSignificantDigits: 6 });
+  }
   return String(value);
 }
 
