@@ -1,0 +1,1 @@
+"""The coordinator: results stream in, answers go out, and workers run tests."""
