@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from aggrkit import __version__
-from aggrkit.cli import demo, explore
+from aggrkit.cli import demo, explore, serve, worker
 from aggrkit.cli.codes import DATA_TROUBLE, INTERRUPTED, USAGE
 from aggrkit.errors import AggrError, UnknownNameError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_COMMANDS: Final = (demo, explore)
+_COMMANDS: Final = (demo, explore, serve, worker)
 _DESCRIPTION: Final = """\
 Understand the results of the same tests on many models, devices and workers.
 
@@ -26,6 +26,7 @@ examples:
   aggrkit demo --dataset jsfw_bench   the same of web frameworks on Chrome releases
   aggrkit demo --lab                  open the quickstart notebook in JupyterLab
   aggrkit explore results.duckdb      look at your own results in the browser
+  aggrkit serve results.duckdb        take results in, and give answers out, over a WebSocket
 """
 
 

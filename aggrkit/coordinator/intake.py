@@ -50,6 +50,11 @@ class Intake:
     ------
     SourceError
         If the journal can't be read or the store not be written.
+
+    Attributes
+    ----------
+    accepted : int
+        How many results were acknowledged.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class Intake:
         self._since = 0.0
         self._kept = self._settled = 0
         self._asked = 0
+        self.accepted = 0
         self._writing = threading.Lock()
         self._stopping = False
         self._broken: SourceError | None = None
@@ -170,6 +176,7 @@ class Intake:
             for _, done in batches:
                 done.set_exception(error)
             return
+        self.accepted += len(results)
         for _, done in batches:
             done.set_result(None)
 
@@ -236,6 +243,7 @@ class Intake:
         except Exception as error:  # noqa: BLE001  whoever waits for an answer gets one, and others go on
             done.set_exception(error)
         else:
+            self.accepted += len(batch.results)
             done.set_result(None)
 
     def _into_store(self, results: list[Result]) -> None:
@@ -248,7 +256,7 @@ class Intake:
                 self.store.ingest([result.record for result in same], kind)
             except SourceError:
                 raise
-            except AggrError:
+            except Exception:  # noqa: BLE001  what is acknowledged is neither lost nor in the way of others
                 same = self._one_by_one(same, kind)
             self._tell(same)
 
@@ -261,7 +269,7 @@ class Intake:
                 taken.append(result)
             except SourceError:
                 raise
-            except AggrError as error:
+            except Exception as error:  # noqa: BLE001  as above
                 _log.error("the result %s was refused by the store: %s", result.result_id, error)
                 if self._journal is not None:
                     self._journal.reject({"type": kind, "record": result.record}, str(error))

@@ -69,8 +69,9 @@ class Journal:
             os.fdatasync(file) if hasattr(os, "fdatasync") else os.fsync(file)
         except OSError as error:
             if self._current is not None:
-                with contextlib.suppress(OSError):  # what is cut off here would be left out by its checksum as well
+                with contextlib.suppress(OSError):  # what stays is left out by its checksum, and nothing comes after it
                     os.ftruncate(self._current, self._end)
+                self.close()
             raise SourceError(f"the journal {self.folder} can't be written: {error.strerror}") from error
         self._end += len(data)
 
@@ -98,7 +99,7 @@ class Journal:
                 else:
                     yield entry
             if bad:
-                _log.warning("the journal %s ends in a part of an entry, which was never acknowledged", file.name)
+                _log.warning("the journal %s holds a part of an entry, which was never acknowledged", file.name)
 
     def reject(self, entry: Any, why: str) -> None:
         """Keep an entry that the store refused beside the journal, for people."""

@@ -141,6 +141,7 @@ class TaskQueue:
             worker = Worker(worker_id, tuple(hardware), dict(capabilities or {}), instance, self._clock())
             if before is not None:
                 worker.quarantined, worker.finished, worker.failed = before.quarantined, before.finished, before.failed
+                worker.clock_offset = before.clock_offset
             self._workers[worker_id] = worker
             if before is not None and before.instance != instance:
                 self.log.tell("replaced", f"a new process took the place of worker {worker_id}", worker_id)

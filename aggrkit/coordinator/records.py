@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aggrkit.errors import ProtocolError, quoted
 from aggrkit.model.metric import METRIC_SPELLINGS, RESULT_TYPES
 from aggrkit.model.schema import SPELLINGS, Role
 from aggrkit.sources.results import IDENTIFIERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["MOST_RESULTS", "Batch", "Result", "Shape", "batch_of", "role_of"]
 

@@ -79,6 +79,8 @@ class Worker:
         Why it gets no tasks, if it doesn't.
     lost : bool
         Whether it has been silent for longer than a lease.
+    clock_offset : float
+        By how many seconds its wall clock is ahead of this one, if by so much that its times are not used; else 0.
     finished, failed : int
         How many tasks it brought to an end, and how many of them failed.
     """
@@ -90,6 +92,7 @@ class Worker:
     last_seen: float = 0.0
     quarantined: str | None = None
     lost: bool = False
+    clock_offset: float = 0.0
     finished: int = 0
     failed: int = 0
 
