@@ -50,9 +50,9 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def _serve(given: argparse.Namespace) -> int:
     """Open the store and serve it until it is told to end."""
-    from aggrkit import BenchmarkDBManager
     from aggrkit.coordinator import Server
     from aggrkit.coordinator.binding import check_binding, tls_context
+    from aggrkit.store import BenchmarkDBManager
 
     if not 0 <= given.port <= 65_535:
         given.parser.error(f"--port is a number from 0 to 65535; got {given.port}")

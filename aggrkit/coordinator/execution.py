@@ -62,8 +62,8 @@ async def execute(task: Mapping[str, Any]) -> Ran:
         It never raises for what a task does.
     """
     parameters = task.get("parameters") or {}
-    command = task.get("command")
-    if not _is_command(command):
+    command = _command(task.get("command"))
+    if not command:
         name = task.get("callable")
         if not isinstance(name, str) or name.count(":") != 1:
             return Ran(
@@ -99,8 +99,8 @@ async def execute(task: Mapping[str, Any]) -> Ran:
         said = err.decode("utf-8", "replace").strip().splitlines()
         words = said[-1][-_LAST:] if said else "it wrote nothing"
         return Ran(False, seconds, error=f"it ended with {process.returncode}: {words}")
-    found, error = _said(out)
-    return Ran(error is None, found[0].pop("_seconds", seconds) if found else seconds, tuple(found), error)
+    found, wrong = _said(out)
+    return Ran(wrong is None, found[0].pop("_seconds", seconds) if found else seconds, tuple(found), wrong)
 
 
 def _said(out: bytes) -> tuple[list[dict[str, Any]], str | None]:
@@ -118,8 +118,9 @@ def _said(out: bytes) -> tuple[list[dict[str, Any]], str | None]:
     return found, None
 
 
-def _is_command(command: Any) -> bool:
-    return isinstance(command, list) and bool(command) and all(isinstance(part, str) for part in command)
+def _command(said: Any) -> list[str]:
+    """Return a command, empty where it is none."""
+    return said if isinstance(said, list) and all(isinstance(part, str) for part in said) else []
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

@@ -102,7 +102,8 @@ class Worker:
             beating = asyncio.create_task(self._beat(beat))
             try:
                 await self._work(most)
-                await asyncio.gather(*self._running.values())
+                if self._running:
+                    await asyncio.wait(list(self._running.values()))
             finally:
                 beating.cancel()
                 for task in self._running.values():
@@ -131,6 +132,8 @@ class Worker:
         """Run a task, and bring what it found."""
         try:
             await self._run_and_bring(task)
+        except AggrError as error:
+            _log.error("the results of task %s could not be brought: %s", task["task_id"], error)
         finally:
             del self._running[task["task_id"]]
 
