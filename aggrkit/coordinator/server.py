@@ -157,7 +157,7 @@ class Server:
         return f"{'ws' if self._tls is None else 'wss'}://{host}:{self.port}"
 
     async def start(self) -> None:
-        """Take in what an earlier process left, load history, and listen.
+        """Take in what an earlier process left, and listen; the detailed layer loads its history meanwhile.
 
         Raises
         ------
@@ -178,6 +178,7 @@ class Server:
             raise
         self.port = next(iter(self._listening.sockets)).getsockname()[1]
         self._asking = Asking(self._answers, self._executor)
+        self._loading = asyncio.create_task(self._load())
         watcher = Watcher(self._look, self._watch_seconds)
         self._chores = [
             asyncio.create_task(self._expire()),
@@ -196,6 +197,7 @@ class Server:
         await asyncio.gather(*self._chores, return_exceptions=True)
         closing = [connection.close(_GOING_AWAY, "the server is about to end") for connection in self._sessions]
         await asyncio.gather(*closing, return_exceptions=True)
+        await asyncio.wait([self._loading])
         await self._in_thread(self._close_layers)
         self._executor.shutdown()
 
@@ -233,7 +235,6 @@ class Server:
 
     def _open(self) -> None:
         self._intake = Intake(self.store, self.aggregator, settle_seconds=self._settle_seconds)
-        self.aggregator.start()
         self._answers = Answers(self.store, self.service, self.aggregator, self._intake, self._hide)
 
     def _close_layers(self) -> None:
@@ -329,6 +330,13 @@ class Server:
             pass
         except TimeoutError:
             await connection.close(_POLICY, "news are not read")
+
+    async def _load(self) -> None:
+        """Let the detailed layer load history; questions to it wait until it has."""
+        try:
+            await asyncio.to_thread(self.aggregator.start)
+        except AggrError as error:
+            _log.error("the history of the detailed layer could not be loaded: %s", error)
 
     async def _expire(self) -> None:
         while True:
