@@ -18,7 +18,7 @@ def main(name: str) -> None:
     found = called(**parameters)
     seconds = time.monotonic() - start
     if found is None:
-        found = {}
+        found = []
     elif isinstance(found, (int, float)) and not isinstance(found, bool):
         found = {"value": found}
     results = [found] if isinstance(found, dict) else list(found)

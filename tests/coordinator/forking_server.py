@@ -1,6 +1,6 @@
-"""Coordinators that are killed: a program that `test_killed_server` starts, which forks once it has imported everything.
+"""Coordinators that are killed: a program that forks one for each line that it reads, once it has imported everything.
 
-Each line that it reads starts a server of the store on the port that were given; it writes its process id when it listens.
+Each serves the store in the folder, on the port, that were given, and writes its process id when it listens.
 """
 
 from __future__ import annotations
