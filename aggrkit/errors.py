@@ -10,6 +10,7 @@
     ├── StageError                           a stage of a pipeline failed; its cause is chained
     ├── SourceError                          a file or database is missing, damaged, locked or of another kind
     ├── ReportError                          the notebook of a report failed; what there is of it was kept
+    ├── ProtocolError                        a message to or from a coordinator was refused; has a code
     └── Cancelled                            the work was stopped by who had asked for it
 
 Each message says what was wrong, what there is to choose from, and what to write instead.
@@ -27,6 +28,7 @@ __all__ = [
     "AggrError",
     "Cancelled",
     "EmptySelectionError",
+    "ProtocolError",
     "ReportError",
     "SchemaError",
     "SourceError",
@@ -77,6 +79,23 @@ class ReportError(AggrError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class ProtocolError(AggrError):
+    """A message was refused.
+
+    Attributes
+    ----------
+    code : str
+        What is wrong with it, for programs; see `aggrkit.coordinator.messages.CODES`.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)  # what it is made of again when it comes back from another process
+        self.code = code
+
+    def __str__(self) -> str:
+        return str(self.args[1])
 
 
 class Cancelled(AggrError):  # noqa: N818, it is no error of anybody

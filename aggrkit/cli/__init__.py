@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from aggrkit import __version__
-from aggrkit.cli import check, completion, demo, doctor, explore, ingest, questions, report, templates
+from aggrkit.cli import check, completion, demo, doctor, explore, ingest, questions, report, serve, templates, worker
 from aggrkit.cli.codes import DATA_TROUBLE, INTERRUPTED, PIPE_CLOSED, USAGE
 from aggrkit.cli.parser import Parser
 from aggrkit.cli.wording import in_options
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Parser", "main", "new_parser"]
 
-_COMMANDS: Final = (demo, questions, explore, report, templates, check, ingest, doctor, completion)
+_COMMANDS: Final = (demo, questions, explore, report, templates, check, ingest, serve, worker, doctor, completion)
 """The modules of the commands, in the order of the help."""
 
 _DESCRIPTION: Final = """\
@@ -38,6 +38,7 @@ examples:
                                       take results of other tools into a store
   aggrkit check results.duckdb --by build --baseline 1.4 --current 1.5
                                       say whether a build may be released
+  aggrkit serve results.duckdb        take results in, and give answers out, over a WebSocket
   aggrkit COMMAND --help              what a command takes, with an example
 """
 

@@ -15,6 +15,7 @@ from aggrkit.store.answers import AGGREGATES, ANOMALIES, StoredAnswers
 from aggrkit.store.fetching import as_limit, observations_of, records, records_of_all
 from aggrkit.store.files import MEMORY, opened, state_of, writing
 from aggrkit.store.ingest import Ingested, ingest_parts
+from aggrkit.store.layout import TABLES, columns_of
 from aggrkit.store.nouns import HARDWARE, MODELS, Nouns, runs_frame
 from aggrkit.store.results import by_result_type, known_type
 
@@ -267,6 +268,17 @@ class BenchmarkDBManager:
         """Return the runs with their first and last time, worker and number of results, the earliest first."""
         with self._reading() as connection:
             return runs_frame(connection)
+
+    def columns(self, result_type: str) -> dict[str, str]:
+        """Return the columns of a type's table with what each holds: "DOUBLE", "BOOLEAN", "VARCHAR" or "TIMESTAMP"."""
+        with self._reading() as connection:
+            return columns_of(connection, TABLES[known_type(result_type)])
+
+    def counts(self) -> dict[str, int]:
+        """Return how many results there are of each type."""
+        with self._reading() as connection:
+            query = "SELECT count(*) FROM {}"
+            return {kind: connection.execute(query.format(name)).fetchall()[0][0] for kind, name in TABLES.items()}
 
     def get_aggregates(self, selection: Selection | None = None, result_type: str | None = None) -> pd.DataFrame:
         """Return the statistics that are kept for a selection; of all, each row naming its own, if none is given."""
