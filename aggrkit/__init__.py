@@ -104,13 +104,9 @@ def __getattr__(name: str) -> object:
 
 def load_ipython_extension(shell: "InteractiveShell") -> None:
     """Add the magic ``%aggr`` to IPython, for ``%load_ext aggrkit``."""
-    from aggrkit.magics import load
-
-    load(shell)
+    import_module("aggrkit.magics").load(shell)
 
 
 def unload_ipython_extension(shell: "InteractiveShell") -> None:
     """Take the magic ``%aggr`` away again."""
-    from aggrkit.magics import unload
-
-    unload(shell)
+    import_module("aggrkit.magics").unload(shell)
