@@ -415,7 +415,9 @@ class Analysis:
         -----
         Like is compared with like: within every combination of model, hardware, task type and conditions that both
         sides have, combined by inverse variance. The unit is the run where there are run ids. Positive metrics are
-        compared on the logarithmic scale, by geometric means. See `aggrkit.statistics.comparison.compare_means`.
+        compared on the logarithmic scale, by geometric means. Where there are few runs under the same conditions, how
+        much the conditions disagree counts as noise as well; with a single run a side in each of several conditions,
+        that is all the noise that is known. See `aggrkit.statistics.comparison.compare_means`.
 
         A percentile, or the spread, is that of each run (linear percentiles; mean |x - m| / m with m the run's median,
         not divided by m where values may be 0 or less), and runs are compared as by their means. In short runs a high

@@ -138,3 +138,29 @@ def test_halves_of_real_iterations_alarm_at_most_as_stated(data_folder: Path) ->
     assert alarms <= 2
     said = halves.aggr.calibrate("0", "1", by="half", metrics="average_latency_ms", repeats=40)
     assert said["ci_lower"].iloc[0] <= 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_few_real_runs_alarm_at_most_as_stated(data_folder: Path) -> None:
+    """Whole runs of CNNs on GPUs, one to two a side under the same conditions: nothing could be told for sure."""
+    frame = pd.read_parquet(data_folder / "gpu_cnn_iter" / "results.parquet")
+    found = frame.aggr.calibrate(metrics="average_latency_ms", repeats=40)
+    assert found.meta["exchanged"] == "runs of the same conditions"
+    assert found["ci_lower"].iloc[0] <= 0.05
+    assert found["ci_lower"].iloc[2] <= 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_random_halves_of_real_results_alarm_at_most_as_stated(data_folder: Path) -> None:
+    """Results of the same systems dealt out at random; many strata have two or three runs of unlike noise."""
+    frame = pd.read_csv(data_folder / "mlperf_training" / "results.csv", low_memory=False)
+    rng = np.random.default_rng(1)
+    alarms = 0
+    for _ in range(8):
+        halves = frame.assign(half=rng.permuted(np.arange(len(frame)) % 2).astype(str))
+        found = halves.aggr.compare("0", "1", by="half", metrics="total_time_seconds")
+        alarms += bool(found["verdict"].isin(["regressed", "improved"]).any())
+    # 5 % of 8; three and more have a chance of .6 %
+    assert alarms <= 2
