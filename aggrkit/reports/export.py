@@ -66,7 +66,7 @@ def written(notebook: NotebookNode, path: Path, about: About) -> Path:
     if suffix == ".ipynb":
         import nbformat
 
-        return write_whole(path, nbformat.writes(notebook) + "\n")
+        return write_whole(path, nbformat.writes(notebook) + "\n")  # type: ignore[no-untyped-call]
     if suffix == ".md":
         return _write_text(notebook, path, about)
     page = _page(notebook, path.stem, about)
@@ -90,13 +90,13 @@ def _page(notebook: NotebookNode, name: str, about: About) -> str:
 
     shown = _shown(notebook)
     verdict = verdict_of(shown)
-    exporter = HTMLExporter(
+    exporter = HTMLExporter(  # type: ignore[no-untyped-call]
         config=Config({"NbConvertBase": {"display_data_priority": [MIME_TYPE, *_OUTPUTS]}}),
         template_name="page",
         extra_template_basedirs=[str(_HERE)],
     )
     drawn: list[str] = []
-    exporter.register_filter("chart", lambda output: _chart(output, drawn))
+    exporter.register_filter("chart", lambda output: _chart(output, drawn))  # type: ignore[no-untyped-call]
     page, _ = exporter.from_notebook_node(
         shown,
         {
@@ -187,7 +187,7 @@ def _write_text(notebook: NotebookNode, path: Path, about: About) -> Path:
     from nbconvert import MarkdownExporter
     from traitlets.config import Config
 
-    exporter = MarkdownExporter(
+    exporter = MarkdownExporter(  # type: ignore[no-untyped-call]
         config=Config({"NbConvertBase": {"display_data_priority": list(_TEXTS)}}),
         template_name="text",
         extra_template_basedirs=[str(_HERE)],

@@ -61,9 +61,9 @@ def handed_over(results: Analysis, opened: Mapping[str, Any] | None, folder: Pat
     if opened is not None:
         options = {name: opened[name] for name in ("memory_limit", "threads") if opened.get(name) is not None}
         source = str(opened["source"])
-        path = source if "://" in source else str(Path(source).expanduser().absolute())
+        place = source if "://" in source else str(Path(source).expanduser().absolute())
         options = written_options({**options, **given})
-        return {"source": path, "label": source, "table": opened.get("table"), "options": options}
+        return {"source": place, "label": source, "table": opened.get("table"), "options": options}
     path = folder / _FILE
     frame = getattr(results.source, "frame", None)
     if frame is not None and not len(frame) and len(frame.columns):

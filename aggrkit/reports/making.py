@@ -7,10 +7,10 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aggrkit import __version__
 from aggrkit.errors import ReportError, SourceError, UnknownNameError
 from aggrkit.reports.choosing import chosen_template
 from aggrkit.reports.execution import executed, failure_of, require
@@ -122,7 +122,7 @@ def report(
         values = notebook.filled({**{key: value for key, value in handed.items() if key in known}, **given})
         made = executed(notebook.path, Path(folder) / "report.ipynb", values, advance)
     failure = failure_of(made)
-    about = f"{__version__} from the template {name}{f' (chosen since {why})' if why else ''}"
+    about = f"{version('aggrkit')} from the template {name}{f' (chosen since {why})' if why else ''}"
     if failure is None:
         written(made, target, About(about))
         return Report(target, name, verdict_of(made), time.perf_counter() - start)

@@ -147,21 +147,23 @@ class Sheet:
     def figures(self) -> Piece:
         """Return the key figures: how much of what was looked at, and from when."""
         found: dict[str, str] = {}
-        rows = next((answer.meta["rows"] for answer in self.answers if _has_rows(answer)), None)
+        rows = next((meta["rows"] for answer in self.answers if (meta := _counted(answer)) is not None), None)
         found["observations"] = (
             f"{rows:,}" if rows is not None else "0" if self.offer is None else f"{self.offer.rows:,}"
         )
         if self.offer is not None and not isinstance(self.results, Unanswered):
             known = [column for role in _COUNTED if (column := self.offer.schema.role(role)) is not None]
-            found |= self._counts([column.name for column in known], [_COUNTED[column.role] for column in known])
+            found |= self._counts(
+                self.results, [column.name for column in known], [_COUNTED[column.role] for column in known]
+            )
             found["metrics"] = str(len(self.asked["metrics"] or self.offer.schema.metrics))
             if self.offer.first is not None and self.offer.last is not None:
                 found["from"], found["to"] = (f"{end:%Y-%m-%d}" for end in (self.offer.first, self.offer.last))
         return figures(found)
 
-    def _counts(self, columns: list[str], labels: list[str]) -> dict[str, str]:
+    def _counts(self, results: Analysis, columns: list[str], labels: list[str]) -> dict[str, str]:
         try:
-            found = self.results.distributions(  # type: ignore[union-attr] - asked only where there are results
+            found = results.distributions(
                 columns, level=(), where=self.asked["where"], time_range=self.asked["time_range"], max_values=1_000_000
             )
         except _NO_ANSWER:
@@ -263,9 +265,8 @@ class Sheet:
         if self.source.get("options"):
             lines.append(("roles and options", plain_text(dict(self.source["options"]))))
         lines.append(("selection", repr(self.selection)))
-        counted_answer = next((answer for answer in self.answers if _has_rows(answer)), None)
-        if counted_answer is not None:
-            meta = counted_answer.meta  # type: ignore[union-attr] - it has rows, so it is a finding
+        meta = next((meta for answer in self.answers if (meta := _counted(answer)) is not None), None)
+        if meta is not None:
             lines += [("observations selected", f"{meta['rows']:,}"), ("observations used", f"{meta['rows_used']:,}")]
             lines += [(f"rows taken out: {why}", f"{count:,}") for why, count in meta["rows_out"].items()]
             lines += [(f"values taken out: {why}", f"{count:,}") for why, count in meta["cells_out"].items()]
@@ -305,8 +306,10 @@ def _title(question: str) -> str:
     return TITLES.get(question, question)
 
 
-def _has_rows(answer: Finding | Unanswered) -> bool:
-    return isinstance(answer, Finding) and "rows" in answer.meta
+def _counted(answer: Finding | Unanswered) -> dict[str, Any] | None:
+    """Return what an answer says of the rows that it rests on, where it says so."""
+    meta = answer.meta if isinstance(answer, Finding) else {}
+    return meta if "rows" in meta else None
 
 
 def _is_parameter(name: str, value: object) -> bool:

@@ -40,7 +40,7 @@ def _compare(finding: Finding) -> tuple[str, str]:
     if n["regressed"] or n["changed"]:
         moved = "regressed" if n["regressed"] else "changed"
         some = pd.DataFrame(finding[finding["verdict"] == moved])
-        line = some.loc[some["change_pct"].abs().astype("float64").idxmax()]
+        line = some.iloc[int(some["change_pct"].abs().fillna(-1).to_numpy(dtype="float64").argmax())]
         name = f"{line['metric']} of {line_name(finding, line)}"
         said = f"{n[moved]} of {counted(lines, 'line')} {moved}, most of all {name} ({_size(line)})"
         return ("bad" if n["regressed"] else "warn"), f"{said}{others}."

@@ -36,28 +36,49 @@ CUT = """() => {
 }"""
 
 
+class Notebooks(dict[str, "NotebookNode"]):
+    """The executed notebook of each template, made when it is looked at; of the large result sets where they are."""
+
+    def __init__(self, planted: Path) -> None:
+        super().__init__()
+        self._planted = planted
+
+    def __missing__(self, name: str) -> NotebookNode:
+        data = os.environ.get("AGGRKIT_TEST_DATA")
+        file, asked = REAL[name]
+        if data is None:
+            source, asked = str(self._planted), SIDES if name == "regression" else {}
+        else:
+            source = str(Path(data) / file)
+        with pytest.MonkeyPatch.context() as patch:
+            self[name] = notebook_of(name, run_cells(name, patch, source=source, repeats=3, **asked))
+        return self[name]
+
+
+class Pages(dict[str, Path]):
+    """The page of each."""
+
+    def __init__(self, notebooks: Notebooks, folder: Path) -> None:
+        super().__init__()
+        self._notebooks, self._folder = notebooks, folder
+
+    def __missing__(self, name: str) -> Path:
+        self[name] = written(self._notebooks[name], self._folder / f"{name}.html", About(""))
+        return self[name]
+
+
 @pytest.fixture(scope="module")
-def notebooks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NotebookNode]:
-    """Return the executed notebook of each template: of the large result sets where they are at hand."""
-    data = os.environ.get("AGGRKIT_TEST_DATA")
+def notebooks(tmp_path_factory: pytest.TempPathFactory) -> Notebooks:
+    """Return the executed notebooks by the names of their templates."""
     planted = tmp_path_factory.mktemp("data") / "results.parquet"
     results().to_parquet(planted)
-    made = {}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, (file, asked) in REAL.items():
-            if data is None:
-                source, asked = str(planted), SIDES if name == "regression" else {}
-            else:
-                source = str(Path(data) / file)
-            made[name] = notebook_of(name, run_cells(name, patch, source=source, repeats=3, **asked))
-    return made
+    return Notebooks(planted)
 
 
 @pytest.fixture(scope="module")
-def pages(notebooks: dict[str, NotebookNode], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Return the page of each."""
-    folder = tmp_path_factory.mktemp("pages")
-    return {name: written(book, folder / f"{name}.html", About("")) for name, book in notebooks.items()}
+def pages(notebooks: Notebooks, tmp_path_factory: pytest.TempPathFactory) -> Pages:
+    """Return their pages."""
+    return Pages(notebooks, tmp_path_factory.mktemp("pages"))
 
 
 @pytest.fixture
@@ -74,7 +95,7 @@ def charts_in(notebook: NotebookNode) -> int:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_chart_is_live_and_nobody_is_asked(
-    name: str, pages: dict[str, Path], notebooks: dict[str, NotebookNode], watched: Watched
+    name: str, pages: Pages, notebooks: Notebooks, watched: Watched
 ) -> None:
     page = watched.page
     page.goto(pages[name].as_uri())
@@ -95,7 +116,7 @@ def test_every_chart_is_live_and_nobody_is_asked(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_with_scripts_off_every_chart_has_its_picture(
-    name: str, pages: dict[str, Path], notebooks: dict[str, NotebookNode], still: Watched
+    name: str, pages: Pages, notebooks: Notebooks, still: Watched
 ) -> None:
     still.page.goto(pages[name].as_uri())
     pictures = still.page.locator("figure.chart .picture svg")
@@ -109,7 +130,7 @@ def test_with_scripts_off_every_chart_has_its_picture(
     assert not still.external
 
 
-def test_the_dark_page_is_dark_and_its_code_is_shown_on_demand(pages: dict[str, Path], watched: Watched) -> None:
+def test_the_dark_page_is_dark_and_its_code_is_shown_on_demand(pages: Pages, watched: Watched) -> None:
     page = watched.page
     page.emulate_media(color_scheme="dark")
     page.goto(pages["regression"].as_uri())
@@ -127,7 +148,7 @@ def test_the_dark_page_is_dark_and_its_code_is_shown_on_demand(pages: dict[str, 
 
 @pytest.mark.parametrize("name", ["regression", "performance"])
 def test_the_pdf_says_the_same_and_cuts_nothing(
-    name: str, notebooks: dict[str, NotebookNode], pages: dict[str, Path], tmp_path: Path, watched: Watched
+    name: str, notebooks: Notebooks, pages: Pages, tmp_path: Path, watched: Watched
 ) -> None:
     paper = written(notebooks[name], tmp_path / "a.pdf", About("")).read_bytes()
     read = pypdf.PdfReader(io.BytesIO(paper))
@@ -156,7 +177,7 @@ def test_the_pdf_says_the_same_and_cuts_nothing(
 
 
 def test_the_notebook_shows_every_chart_though_nobody_trusts_it(
-    notebook: Callable[..., object], notebooks: dict[str, NotebookNode], tmp_path: Path, watched: Watched
+    notebook: Callable[..., object], notebooks: Notebooks, tmp_path: Path, watched: Watched
 ) -> None:
     path = tmp_path / "regression.ipynb"
     nbformat.write(notebooks["regression"], path)
