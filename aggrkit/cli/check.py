@@ -113,7 +113,9 @@ def _check(given: argparse.Namespace) -> int:
         raise
     taken = _STANDARD_OUTPUT in places.values()
     said = gate.explain() if given.explain else repr(gate)
-    print(said, file=sys.stderr if taken else sys.stdout, flush=True)
+    stream = sys.stderr if taken else sys.stdout
+    coding = stream.encoding or "utf-8"
+    print(said.encode(coding, "backslashreplace").decode(coding), file=stream, flush=True)
     _write(gate, places)
     return gate.exit_code
 
@@ -159,7 +161,8 @@ def _write(gate: Gate, places: dict[str, str]) -> None:
     for name, place in places.items():
         text = getattr(gate, f"to_{name}")()
         if place == _STANDARD_OUTPUT:
-            sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
             sys.stdout.flush()
+            sys.stdout.buffer.write(text.rstrip("\n").encode("utf-8") + b"\n")  # whatever the locale: XML and JSON are
+            sys.stdout.buffer.flush()
         else:
             write_whole(place, text)
