@@ -110,12 +110,13 @@ def _relation(source: Any, table: str | None, config: dict[str, str]) -> Relatio
         label = f"{len(source)} files"
         _refuse(table is not None, f"'table' is for databases, and {label} are none; leave it out")
         found = imported_relation(source, label, config)
-        if found is None:
-            raise SourceError("a list of paths is for files of tools such as pytest-benchmark; give a glob for tables")
-        return found
+        if found is not None:
+            return found
     kinds = "a path, a pandas DataFrame, a DuckDB connection or an Ibis table"
     kind = type(source)
-    raise SourceError(f"aggrkit opens {kinds}; got {kind.__module__}.{kind.__qualname__}".replace("builtins.", ""))
+    hint = "; a list is for files that a tool such as pytest-benchmark wrote, tables are opened by a glob"
+    got = f"{kind.__module__}.{kind.__qualname__}".replace("builtins.", "")
+    raise SourceError(f"aggrkit opens {kinds}; got {got}{hint if kind in (list, tuple) else ''}")
 
 
 def _tables(path: str, config: dict[str, str]) -> Relation:
