@@ -86,11 +86,8 @@ def test_pipes_are_read_and_may_be_closed(folder: Path) -> None:
 
 
 def test_without_arguments_there_is_help_and_nothing_heavy_is_imported() -> None:
-    code = (
-        "import sys; from aggrkit.cli import main; code = main([]); "
-        "heavy = {'duckdb', 'ibis', 'altair', 'scipy', 'statsmodels', 'numba', 'rich', 'IPython', 'jupyter_core', 'shtab'}; "
-        "print(code, sorted(heavy & set(sys.modules)))"
-    )
+    heavy = {"duckdb", "ibis", "altair", "scipy", "statsmodels", "numba", "rich", "IPython", "jupyter_core", "shtab"}
+    code = f"import sys; from aggrkit.cli import main; print(main([]), sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False)
     assert done.stdout == "2 []\n"
     assert "usage: aggrkit" in done.stderr
