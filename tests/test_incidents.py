@@ -73,3 +73,22 @@ def test_a_tree_of_tests_finds_what_is_clustered() -> None:
     pd.testing.assert_frame_equal(
         aggrkit.compare(frame, "v1", "v2", by="build", level=LEVEL, adjust="hierarchical"), tree
     )
+
+
+def test_a_change_between_units_of_the_same_time_is_an_incident() -> None:
+    rng = np.random.default_rng(7)
+    lines = pd.MultiIndex.from_product([range(24), ["w1", "w2", "w3"], range(5)], names=["day", "worker", "repeat"])
+    frame = lines.to_frame(index=False)
+    shifted = 1 + 0.2 * (frame["day"] >= 12)
+    results = pd.DataFrame(
+        {
+            "model": "bert",
+            "worker": frame["worker"],
+            "run_id": frame["day"].astype(str) + frame["worker"],
+            "timestamp": pd.Timestamp("2026-01-05") + pd.to_timedelta(frame["day"], unit="D"),  # all workers at once
+            "latency_ms": 10 * shifted * np.exp(rng.normal(0, 0.02, len(frame))),
+        }
+    )
+    (incident,) = results.aggr.changes(level="model").incidents().itertuples()
+    assert incident.at == pd.Timestamp("2026-01-17")
+    assert incident.change_pct == pytest.approx(20, abs=2)

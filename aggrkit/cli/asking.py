@@ -289,7 +289,7 @@ def side_in(text: str, by: str | None) -> Any:
         import pandas as pd
 
         with contextlib.suppress(ValueError):  # such as "8x", which is no span
-            return pd.Timedelta(text)
+            return pd.Timedelta(f"{text[:-1]}D" if re.fullmatch(r"[\d.\s]+d", text) else text)
     return values_in(text)
 
 

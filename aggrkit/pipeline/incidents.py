@@ -117,7 +117,8 @@ def incidents_by_time(
         mine = changes[sense == said].sort_values("at_upper", kind="stable")
         while len(mine):
             until = mine["at_upper"].iloc[0]
-            together = mine[since[mine.index] < until]
+            # The first of them belongs to itself, also where units of the same time stand on both sides of the change.
+            together = mine[since[mine.index].lt(until) | (mine.index == mine.index[0])]
             rows.append(_incident(said, together, since[together.index].max(), until, tested, columns))
             mine = mine.drop(together.index)
     names = ["at", "since", "until", "verdict", "slice", "series", "of", "change_pct", "coincides_with"]

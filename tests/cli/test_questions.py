@@ -248,7 +248,7 @@ def test_a_file_is_written_whole_in_the_form_of_its_name(name: str, run: Callabl
     ("line", "code", "said"),
     [
         ("stats nowhere.csv", 3, "nowhere.csv is not there"),
-        ("stats results.csv --metric latency", 2, "did you mean 'latency_ms'?"),
+        ("stats results.csv --metric latency_m", 2, "did you mean 'latency_ms'?"),
         ("stats results.csv --level modle", 2, "did you mean 'model'?"),
         ("stats results.csv --where modle=bert", 2, "did you mean 'model'?"),
         ("stats results.csv --where batch_size=many", 2, "'many' can't be one of them"),
@@ -261,7 +261,7 @@ def test_a_file_is_written_whole_in_the_form_of_its_name(name: str, run: Callabl
         ("stats results.csv results.parquet", 2, "put a pattern for many files in quotes"),
         ("stats results.csv --table results", 3, "--table is for databases"),
         ("stats demo:mlperf_training --table results", 3, "--table is for databases"),
-        ("stats demo:mlperf", 2, "did you mean 'mlperf_training'?"),
+        ("stats demo:mlperf_trainig", 2, "did you mean 'mlperf_training'?"),
         ("stats results.csv --role modle=model", 2, "did you mean 'model'?"),
         ("stats results.csv --role model=model --role model=build", 2, "is given twice"),
         ("stats results.csv -o nowhere/out.csv", 3, "can't be written"),
