@@ -132,7 +132,8 @@ class Client:
             while True:
                 yield self._wait(anext(news))  # type: ignore[arg-type, unused-ignore]
         finally:
-            self._wait(news.aclose())  # type: ignore[attr-defined]
+            if not self._loop.is_closed():
+                self._wait(news.aclose())  # type: ignore[attr-defined]
 
     def _wait(self, work: Coroutine[Any, Any, Found]) -> Found:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

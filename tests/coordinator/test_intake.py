@@ -21,7 +21,7 @@ def result(name, **more):
 
 @pytest.fixture
 def store(tmp_path):
-    with BenchmarkDBManager(tmp_path / "r.duckdb", config={"threads": "1"}) as store:
+    with BenchmarkDBManager(tmp_path / "r.duckdb") as store:
         yield store
 
 
@@ -77,16 +77,18 @@ def test_what_an_earlier_process_left_is_taken_in_once(store, slow):
 
 def test_both_ways_tell_the_detailed_layer(store):
     class Layer:
-        told = []
+        def __init__(self):
+            self.told = []
 
         def process_test_result(self, record):
             self.told.append((record["result_id"], record["result_type"]))
 
-    intake = Intake(store, Layer(), settle_seconds=1000)
+    layer = Layer()
+    intake = Intake(store, layer, settle_seconds=1000)
     for name in ("new shape", "known shape"):
         intake.keep(batch_of([result(name)], "performance")).result(30)
     intake.stop()
-    assert Layer.told == [("new shape", "performance"), ("known shape", "performance")]
+    assert layer.told == [("new shape", "performance"), ("known shape", "performance")]
 
 
 @pytest.mark.parametrize(
