@@ -70,22 +70,29 @@ class HealthMonitor:
         self._looks = 0
         self._seen = 0
 
-    def look(self, results: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Look at all results so far, and return the names of the workers that are quarantined for them.
+    def is_due(self, count: int) -> bool:
+        """Say whether there are so many more results than at the last look that it is time for one."""
+        return count >= max(_LEAST, _GROWTH * self._seen)
+
+    def look(self, results: Iterable[Mapping[str, Any]], count: int | None = None) -> list[str]:
+        """Look at results if it is time, and return the names of the workers that are quarantined for them.
 
         Parameters
         ----------
         results : iterable of mapping
             As the store has them, with the worker of each.
+        count : int, optional
+            How many there are, if these are only the latest.
         """
         import pandas as pd
 
         import aggrkit
 
         records = list(results)
-        if len(records) < max(_LEAST, _GROWTH * self._seen):
+        count = len(records) if count is None else count
+        if not self.is_due(count):
             return []
-        self._seen = len(records)
+        self._seen = count
         self._looks += 1
         frame = pd.DataFrame(records)
         if not any(role_of(name) == Role.WORKER.value for name in frame.columns):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from aggrkit.coordinator.durations import SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from aggrkit.coordinator.durations import Durations
     from aggrkit.coordinator.events import Event
@@ -57,6 +59,11 @@ class LongestFirst:
         most = max((task.priority for task in tasks), default=0)
         with self._lock:
             return max((task for task in tasks if task.priority == most), key=self._expected, default=None)
+
+    def learn(self, result: Mapping[str, Any]) -> None:
+        """Learn from a stored result."""
+        with self._lock:
+            self.durations.learn(result, result.get(SECONDS))
 
     def learn_from(self, queue: TaskQueue) -> Callable[[], None]:
         """Learn from every task of a queue that is done; returns what ends it."""

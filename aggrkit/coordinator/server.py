@@ -17,9 +17,9 @@ from aggrkit.coordinator.actions import Close, Question, Send, Watch, Work
 from aggrkit.coordinator.answers import Answers
 from aggrkit.coordinator.asking import Asking
 from aggrkit.coordinator.binding import check_binding
+from aggrkit.coordinator.foreman import Foreman
 from aggrkit.coordinator.intake import Intake
 from aggrkit.coordinator.protocol import Protocol
-from aggrkit.coordinator.queue import TaskQueue
 from aggrkit.coordinator.watching import Watcher
 from aggrkit.detailed import ResultAggregator
 from aggrkit.errors import AggrError, SourceError
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from aggrkit.coordinator.actions import Action
     from aggrkit.coordinator.keys import Keys
     from aggrkit.coordinator.protocol import Limits, Session
+    from aggrkit.coordinator.queue import TaskQueue
     from aggrkit.store import BenchmarkDBManager
 
 __all__ = ["Server"]
@@ -63,7 +64,7 @@ class Server:
     service, aggregator : ResultAggregatorService, ResultAggregator, optional
         The two layers; of the store by default.
     queue : TaskQueue, optional
-        The tasks.
+        The tasks. By default they are ordered by how long they took before, the longest first.
     keys : Keys, optional
         Who may do what. Without keys everybody on this machine may do everything.
     host : str, optional
@@ -125,7 +126,8 @@ class Server:
         self.store = store
         self.service = service or ResultAggregatorService(db_manager=store)
         self.aggregator = aggregator or ResultAggregator(db_manager=store)
-        self.queue = queue or TaskQueue()
+        self._foreman = Foreman(store, queue)
+        self.queue = self._foreman.queue
         self.host, self.port = host, port
         self._tls = tls
         self._settle_seconds, self._watch_seconds = settle_seconds, watch_seconds
@@ -182,6 +184,7 @@ class Server:
         watcher = Watcher(self._look, self._watch_seconds)
         self._chores = [
             asyncio.create_task(self._expire()),
+            asyncio.create_task(self._look_after_workers()),
             asyncio.create_task(watcher.run(lambda: self.store.data_version, self._sessions)),
         ]
 
@@ -332,11 +335,27 @@ class Server:
             await connection.close(_POLICY, "news are not read")
 
     async def _load(self) -> None:
-        """Let the detailed layer load history; questions to it wait until it has."""
+        """Load history: for the detailed layer, whose questions wait for it, and for the order of tasks."""
         try:
             await asyncio.to_thread(self.aggregator.start)
+            await asyncio.to_thread(self._foreman.remember)
         except AggrError as error:
-            _log.error("the history of the detailed layer could not be loaded: %s", error)
+            _log.error("the history could not be loaded: %s", error)
+
+    async def _look_after_workers(self) -> None:
+        """Quarantine workers on the evidence of what they brought."""
+        while True:
+            await asyncio.sleep(self._watch_seconds)
+            intake = self._intake
+            if intake is None or not self.queue.workers():
+                continue
+            try:
+                found = await self._in_thread(self._foreman.look, intake.accepted)
+            except AggrError as error:
+                _log.error("the health of workers could not be looked at: %s", error)
+                continue
+            for name in found:
+                _log.warning("worker %s is quarantined", name)
 
     async def _expire(self) -> None:
         while True:
