@@ -66,7 +66,7 @@ class Normal:
         return later
 
 
-def status_of(later: NDArray[np.bool_], n: Ints) -> tuple[pd.Categorical, NDArray[np.object_]]:
+def status_of(later: NDArray[np.bool_], n: Ints) -> tuple[pd.Categorical[str], list[str]]:
     """Return the status of anomalies, and the reason of those that are suspect.
 
     Parameters
@@ -77,6 +77,6 @@ def status_of(later: NDArray[np.bool_], n: Ints) -> tuple[pd.Categorical, NDArra
         Values of the cell.
     """
     few = n < _ENOUGH
-    reasons = np.select([later, few], list(REASONS), "").astype(object)
+    reasons = np.select([later, few], list(REASONS), "").tolist()
     words = np.where(later | few, STATUSES[1], STATUSES[0])
     return pd.Categorical(words, categories=list(STATUSES), ordered=True), reasons
