@@ -77,7 +77,8 @@ def add_source(parser: argparse.ArgumentParser, *, optional: bool = False) -> No
         "source",
         nargs="?" if optional else None,
         metavar="SOURCE",
-        help="a CSV, Parquet, JSON lines or DuckDB file, a glob in quotes, or a folder; - reads CSV or JSON lines from "
+        help="a CSV, Parquet, JSON lines or DuckDB file, a file of a tool such as pytest-benchmark (see aggrkit "
+        "ingest), a glob in quotes, or a folder; - reads CSV or JSON lines from "
         f"standard input; {SHIPPED}NAME is a set that ships with the package: {', '.join(datasets.names())}",
     )
     group = parser.add_argument_group("what the results are")

@@ -34,9 +34,9 @@ _FORMATS: Final = (
 )
 _EPILOG: Final = """\
 examples:
-  aggrkit ingest bench.json --into results.duckdb
-  aggrkit ingest 'reports/TEST-*.xml' --into results.duckdb --set commit=4f2a1c0
-  go test -run '^$' -bench . -count 10 | aggrkit ingest - --into results.duckdb
+  aggrkit ingest bench.json --into benchmarks.duckdb
+  aggrkit ingest 'reports/TEST-*.xml' --into benchmarks.duckdb --set commit=4f2a1c0
+  go test -run '^$' -bench . -count 10 | aggrkit ingest - --into benchmarks.duckdb
 
 A file that was taken in before adds nothing. Each file is taken in as a whole or not at all, and one that is refused
 leaves the others alone; --together takes in all of them or none. Returns 3 if a file was refused.
@@ -232,8 +232,7 @@ def _tell(told: Sequence[dict[str, Any]], given: argparse.Namespace) -> None:
         print(f"{line['file']}: {_counts(line)}, {line['result_type'].replace('_', ' ')}")
         for column, count in line["cells_unreadable"].items():
             print(f"  {count:,} values of {column!r} could not be read, and are missing")
-    if len(told) > 1:
-        print(f"{given.into}: {_counts(sums)}" + (f"; {len(refused)} files refused" if refused else ""))
+    print(f"{given.into}: {_counts(sums)}" + (f"; {len(refused)} files refused" if refused else ""))
 
 
 def _counts(line: dict[str, Any]) -> str:

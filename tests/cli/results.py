@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
 import pandas as pd
+
+from tests.sources.importers.files import FOLDER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,10 +47,11 @@ def frame() -> pd.DataFrame:
 
 
 def write(folder: Path) -> Path:
-    """Write the results as CSV, Parquet and DuckDB, and return the folder."""
+    """Write the results as CSV, Parquet and DuckDB, and a file of another tool, and return the folder."""
     results = frame()
     results.to_csv(folder / "results.csv", index=False)
     results.to_parquet(folder / "results.parquet", index=False)
     with duckdb.connect(str(folder / "results.duckdb")) as connection:
         connection.execute("CREATE TABLE results AS FROM results")
+    shutil.copy(FOLDER / "pytest_benchmark" / "rounds.json", folder / "bench.json")
     return folder
