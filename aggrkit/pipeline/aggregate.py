@@ -184,8 +184,9 @@ def aggregate(prepared: Prepared, stages: Sequence[Aggregator]) -> tuple[pd.Data
     EmptySelectionError
         If no row passed the filters.
     """
-    if {type(stage) for stage in stages} <= _PLANNED:
-        found, places = planned(_wide, prepared, *stages)
+    known: list[Any] = [stage for stage in stages if type(stage) in _PLANNED]
+    if len(known) == len(stages):
+        found, places = planned(_wide, prepared, *known)
     else:  # a stage of the user's may ask something else every time
         query, places = _wide(prepared, *stages)
         found = fetch(query, prepared.label)
