@@ -58,7 +58,10 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="a parameter of the template; given again for each value of a list; JSON where it is no plain text",
     )
     parser.add_argument(
-        "--level", metavar="NAME", help="by what results are grouped, as for 'aggrkit stats'; by default what fits them"
+        "--level",
+        dest="grouped",  # it has no default of its own
+        metavar="NAME",
+        help="by what results are grouped, as for 'aggrkit stats'; by default what fits them",
     )
     asking.add_selection(parser, level=None)
     parser.add_argument("--quiet", action="store_true", help="show no progress")
@@ -71,7 +74,7 @@ def _report(given: argparse.Namespace) -> int:
     from aggrkit.reports.templates import template_of
 
     results = asking.opened(given)
-    said = asking.selected(given) | {"level": None if given.level is None else asking.level_in(given.level)}
+    said = asking.selected(given) | {"level": None if given.grouped is None else asking.level_in(given.grouped)}
     said = {key: value for key, value in said.items() if value is not None}
     texts: dict[str, list[str]] = {}
     for name, value in given.parameter:

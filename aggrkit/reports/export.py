@@ -133,7 +133,8 @@ def _chart(output: NotebookNode, drawn: list[str]) -> str:
     drawn.append(said)
     text = json.dumps(spec, allow_nan=False).replace("<", "\\u003c")
     return (
-        f'<figure class="chart" role="group" aria-label="{said}"><div class="picture" role="img" aria-label="{said}">'
+        f'<figure class="chart" role="group" tabindex="0" aria-label="{said}">'
+        f'<div class="picture" role="img" aria-label="{said}">'
         f'{_picture(spec, len(drawn), output)}</div><div class="live"></div>'
         f'<script type="application/json" class="spec">{text}</script></figure>'
     )

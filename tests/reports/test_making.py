@@ -109,7 +109,7 @@ def test_what_is_wrong_is_said_before_a_kernel_starts(tmp_path: Path, monkeypatc
         frame.aggr.report(tmp_path / "x.html", margin="much")
     with pytest.raises(UnknownNameError, match="needs to be told baseline"):
         frame.aggr.report(tmp_path / "x.html", "regression")
-    with pytest.raises(TypeError, match="report a DataFrame"):
+    with pytest.raises(TypeError, match="ask a DataFrame"):
         aggrkit.report("x", tmp_path / "x.html")  # type: ignore[arg-type]
     monkeypatch.setenv("AGGRKIT_CHROMIUM", "no-such-program")
     with pytest.raises(AggrError, match="printed by Chromium"):
