@@ -132,12 +132,13 @@ def test_a_test_that_did_not_run_lacks_all_of_its_metrics_in_one_incident() -> N
     frame = builds(cells=12).assign(memory_mb=lambda f: f["latency_ms"], load_ms=lambda f: f["latency_ms"])
     lost = frame["build"].eq("1.5") & frame["model"].isin(["m1", "m5"])
     frame.loc[frame["build"].eq("1.5") & frame["model"].eq("m7"), "load_ms"] = np.nan
-    told = [str(incident) for incident in compared(frame[~lost]).gate().incidents]
-    assert sorted(told) == [
-        "missing: all 3 lines of m1, gpu",
-        "missing: all 3 lines of m5, gpu",
-        "missing: load_ms of m7, gpu",
-    ]
+    for level, more in (("model_hardware", ", gpu"), ("model", "")):
+        told = [str(incident) for incident in compared(frame[~lost], level=level).gate().incidents]
+        assert sorted(told) == [
+            f"missing: all 3 lines of m1{more}",
+            f"missing: all 3 lines of m5{more}",
+            f"missing: load_ms of m7{more}",
+        ]
 
 
 def test_a_regression_comes_before_missing_data() -> None:

@@ -92,14 +92,14 @@ def _of_verdict(
 
 def _by_group(mine: pd.DataFrame, lines: pd.DataFrame, groups: Sequence[str]) -> list[Incident]:
     """Gather missing lines by what they are of: a test that didn't run lacks all of its metrics."""
-    sizes = lines.groupby([*groups], dropna=False, observed=True, sort=False).size()
+    sizes = lines.groupby([*groups], dropna=False, observed=True, sort=False)["metric"].transform("size")
     found = []
-    for key, part in mine.groupby([*groups], dropna=False, observed=True, sort=False):
+    for _, part in mine.groupby([*groups], dropna=False, observed=True, sort=False):
         first = records_of(part.head(1))[0]
         if len(part) == 1:
             found.append(_single(first, groups, "missing"))
             continue
-        where, members = group(first, groups), int(sizes.loc[key])
+        where, members = group(first, groups), int(sizes[part.index[0]])
         share = f"all {members:,}" if len(part) == members else f"{len(part):,} of the {members:,}"
         words = f"missing: {share} lines of {where}"
         found.append(Incident("missing", where, len(part), members, None, None, None, words))
