@@ -65,7 +65,7 @@ def test_what_wants_the_network_is_found(monkeypatch: pytest.MonkeyPatch) -> Non
     found = engine.works_offline()
     assert found.state == "fail"
     assert "192.0.2.1" in found.found
-    with pytest.raises(OSError, match="timed out|unreachable|refused|network"):
+    with pytest.raises(OSError, match=r"timed out|unreachable|refused|network"):
         chart()  # afterwards the network is as it was: it is the connection that fails
 
 
