@@ -13,6 +13,7 @@ __all__ = ["results"]
 def results(path: str) -> Diagnosis:
     """Open results, and say what is in them, or why that can't be."""
     import aggrkit
+    from aggrkit.pipeline.expressions import fetch
     from aggrkit.sources.files import DATABASE_SUFFIXES
 
     is_database = Path(path).suffix.casefold() in DATABASE_SUFFIXES
@@ -20,7 +21,8 @@ def results(path: str) -> Diagnosis:
         if is_database and (trouble := _trouble_of_store(path)):
             return trouble
         results = aggrkit.open(path)
-        schema, rows = results.schema, int(results.table.count().execute())
+        schema, table = results.schema, results.table
+        rows = int(fetch(table.aggregate(rows=table.count()), path)["rows"][0].as_py())
     except UnknownNameError as error:  # a database with several tables
         return fine(f"DuckDB can read it; it holds several tables, say which by --table: {listed(error.choices)}")
     except AggrError as error:

@@ -77,7 +77,7 @@ def test_every_example_of_the_help_works_as_printed(folder: Path) -> None:
 
 @posix
 def test_pipes_are_read_and_may_be_closed(folder: Path) -> None:
-    closed = shell("aggrkit stats demo:ci_tests --level test_run --csv | head -1", folder)
+    closed = shell("aggrkit stats demo:mlperf_training --level test_run --csv | head -1", folder)
     assert (closed.returncode, closed.stderr) == (141, "")
     assert closed.stdout.startswith("run_id,metric,unit,n,")
     piped = shell("cat results.csv | aggrkit stats - --level model --json | python -m json.tool --compact", folder)
