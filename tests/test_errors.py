@@ -19,6 +19,7 @@ from aggrkit.errors import (
     AggrError,
     Cancelled,
     EmptySelectionError,
+    ProtocolError,
     SchemaError,
     SourceError,
     StageError,
@@ -38,6 +39,7 @@ TREE = {
     TooFewObservationsError: ValueError,
     StageError: AggrError,
     SourceError: AggrError,
+    ProtocolError: AggrError,
     Cancelled: AggrError,
 }
 

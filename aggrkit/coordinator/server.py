@@ -22,7 +22,7 @@ from aggrkit.coordinator.protocol import Protocol
 from aggrkit.coordinator.queue import TaskQueue
 from aggrkit.coordinator.watching import Watcher
 from aggrkit.detailed import ResultAggregator
-from aggrkit.errors import SourceError
+from aggrkit.errors import AggrError, SourceError
 from aggrkit.service import ResultAggregatorService
 from aggrkit.store.files import MEMORY
 

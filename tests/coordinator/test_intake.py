@@ -110,6 +110,7 @@ def test_what_the_store_refuses_is_never_acknowledged(store, slow, first, second
     assert not (journal_of(store).folder / "rejected.jsonl").exists()
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.dictionaries(
