@@ -513,7 +513,7 @@ def test_clients_say_what_is_wrong(local):
         client.request("nonesuch")
     assert caught.value.code == "unknown_type"
     client.close()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(SourceError, match="was closed"):
         client.request("ping")
 
 
