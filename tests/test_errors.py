@@ -19,6 +19,7 @@ from aggrkit.errors import (
     AggrError,
     Cancelled,
     EmptySelectionError,
+    ProtocolError,
     ReportError,
     SchemaError,
     SourceError,
@@ -39,6 +40,7 @@ TREE = {
     TooFewObservationsError: ValueError,
     StageError: AggrError,
     SourceError: AggrError,
+    ProtocolError: AggrError,
     ReportError: AggrError,
     Cancelled: AggrError,
 }

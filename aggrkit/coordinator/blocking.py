@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from aggrkit.coordinator.client import AsyncClient
+from aggrkit.errors import SourceError
 
 if TYPE_CHECKING:
     import ssl
@@ -136,6 +137,9 @@ class Client:
                 self._wait(news.aclose())  # type: ignore[attr-defined]
 
     def _wait(self, work: Coroutine[Any, Any, Found]) -> Found:
+        if self._loop.is_closed():
+            work.close()
+            raise SourceError("the client was closed; make another one")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _end(self) -> None:

@@ -190,10 +190,11 @@ class Intake:
                     left = self._since + self._settle_seconds - time.monotonic() if self._pending else None
                     self._changed.wait(left)
                 direct, self._direct = self._direct, []
+                ending = self._stopping
             for batch, done in direct:
                 self._at_once(batch, done)
-            if not self._settle_once() and self._stopping:
-                return
+            if not self._settle_once() and ending:
+                return  # the journal keeps them for the next start
 
     def _is_time(self) -> bool:
         if self._direct:

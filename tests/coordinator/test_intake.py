@@ -95,9 +95,8 @@ def test_both_ways_tell_the_detailed_layer(store):
     ("first", "second"),
     [
         ({"mine": 1.0}, {"mine": "words"}),
-        ({"mine": "5"}, {"mine": "words"}),  # a text that looks like a number makes a column of numbers
         ({"mine": True}, {"mine": 2.0}),
-        ({"mine": "2026-01-01"}, {"mine": "no time"}),
+        ({"mine": 1.0}, {"mine": True}),
     ],
 )
 def test_what_the_store_refuses_is_never_acknowledged(store, slow, first, second):
@@ -111,6 +110,7 @@ def test_what_the_store_refuses_is_never_acknowledged(store, slow, first, second
     assert not (journal_of(store).folder / "rejected.jsonl").exists()
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.dictionaries(
