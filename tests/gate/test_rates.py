@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-TABLES = 150
+TABLES = 60
 
 
 def noisy_builds(seed: int, change: float) -> pd.DataFrame:
@@ -24,8 +24,8 @@ def noisy_builds(seed: int, change: float) -> pd.DataFrame:
 
 def test_false_alarms_are_at_most_alpha() -> None:
     closed = [not compared(noisy_builds(seed, 0.0)).gate().passed for seed in range(TABLES)]
-    # Half of alpha = 5 % is expected, 3.75 of 150: at a true 5 %, more than 13 has a chance of 2 %.
-    assert sum(closed) <= 13
+    # Half of alpha = 5 % is expected, 1.5 of 60: at a true 5 %, more than 7 has a chance of 1 %.
+    assert sum(closed) <= 7
 
 
 def test_a_regression_of_10_percent_is_found_and_named() -> None:
@@ -33,6 +33,5 @@ def test_a_regression_of_10_percent_is_found_and_named() -> None:
     for seed in range(TABLES // 3):
         gate = compared(noisy_builds(1000 + seed, 0.1)).gate()
         named.append(gate.exit_code == 1 and any("latency_ms of m3, gpu" in str(one) for one in gate.incidents))
-    # 10 % are 7.5 standard errors of a difference of means (1.26 %): Welch's test at 5 % over 10 lines misses one in
-    # thousands; 2 missed of 50 would need a miss rate of more than 1 %.
-    assert np.mean(named) >= 0.97
+    # 10 % are 7.5 standard errors of a difference of means (1.26 %), so hardly one is missed; two of 20 are too many.
+    assert np.mean(named) >= 0.95
