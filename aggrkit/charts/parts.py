@@ -279,7 +279,7 @@ def finished(
     """Return the layers as one chart, with its title, size and alternative text; `room` is left above the plot."""
     chart = Shown(layer=list(layers)) if values is None else Shown(layer=list(layers), data=values)
     lines = [line for line in subtitle if line]
-    more = ({"subtitle": lines} if lines else {}) | ({"offset": TITLE_OFFSET + room} if room else {})
+    more: dict[str, Any] = ({"subtitle": lines} if lines else {}) | ({"offset": TITLE_OFFSET + room} if room else {})
     head = alt.TitleParams(text=title, **more)
     tall = alt.Step(ROW_HEIGHT) if height is None else height
     return chart.properties(title=head, description=description, width=width, height=tall)

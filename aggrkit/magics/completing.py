@@ -45,11 +45,13 @@ def new_matcher(shell: InteractiveShell) -> Callable[[CompletionContext], Simple
     """
     completions = _Completions(shell)
 
-    @context_matcher(identifier=IDENTIFIER, priority=10)
     def matcher(context: CompletionContext) -> SimpleMatcherResult:
         return completions.at(context)
 
-    return matcher
+    marked: Callable[[CompletionContext], SimpleMatcherResult] = context_matcher(identifier=IDENTIFIER, priority=10)(
+        matcher
+    )
+    return marked
 
 
 class _Completions:
