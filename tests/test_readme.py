@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,16 @@ def test_the_two_commands_are_there_and_complete() -> None:
     ]
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     assert {"lab", "dev"} <= set(extras)
+
+
+def test_the_commands_exist_with_their_options() -> None:
+    lines = [line for block in blocks("bash") for line in block.splitlines()]
+    lines += re.findall(r"`(aggrkit (?:serve|worker) [^`]+)`", README)
+    assert len(lines) >= 9
+    for line in lines:
+        program, *arguments = shlex.split(line)
+        assert program == "aggrkit"
+        assert cli.new_parser().parse_args(arguments).command == arguments[0]
 
 
 def test_the_methods_exist() -> None:
