@@ -17,6 +17,7 @@ from aggrkit import BenchmarkDBManager, ResultAggregatorService
 from aggrkit.model.schema import Column, Kind, Role
 from aggrkit.pipeline.marked import ByValues
 from aggrkit.pipeline.plans import PLANS, Plans, anonymous
+from aggrkit.sources.engine import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +80,15 @@ def test_the_same_question_to_other_rows_is_not_compiled_again(monkeypatch: pyte
     )
 
 
+def rounded(value: Any) -> Any:
+    """Return an answer without the last digits: an engine with threads sums in another order every time."""
+    if isinstance(value, dict):
+        return {key: rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [rounded(inner) for inner in value]
+    return float(f"{value:.9g}") if isinstance(value, float) else value
+
+
 QUESTIONS: list[dict[str, Any]] = [
     {},
     {"level": "hardware"},
@@ -104,7 +114,7 @@ def test_plans_of_other_questions_and_other_data_change_no_answer() -> None:
             fresh.append(asked(store, **question))
     PLANS.clear()
     for _ in range(2):
-        assert [asked(store, **question) for store in stores for question in QUESTIONS] == fresh
+        assert rounded([asked(store, **question) for store in stores for question in QUESTIONS]) == rounded(fresh)
 
 
 def test_threads_with_stores_of_their_own_share_plans() -> None:
@@ -113,7 +123,7 @@ def test_threads_with_stores_of_their_own_share_plans() -> None:
     PLANS.clear()
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(asked, stores * 2))
-    assert together == alone * 2
+    assert rounded(together) == rounded(alone * 2)
 
 
 def test_equal_values_of_another_kind_are_another_question() -> None:
@@ -124,10 +134,10 @@ def test_equal_values_of_another_kind_are_another_question() -> None:
 
 def test_tables_with_data_of_their_own_have_no_plan() -> None:
     assert anonymous(ibis.memtable(pa.table({"a": [1]}))) is None
-    backends = [ibis.duckdb.connect() for _ in range(2)]
+    backends = [connect() for _ in range(2)]
     tables = []
     for backend in backends:
-        backend.raw_sql("CREATE TABLE t (a INTEGER)")
+        backend.con.execute("CREATE TABLE t (a INTEGER)")
         tables.append(backend.table("t"))
     assert anonymous(tables[0].select("a")) == anonymous(tables[1].select("a"))
     assert anonymous(tables[0].mutate(b=1)) != anonymous(tables[0].mutate(b=2))
