@@ -8,10 +8,11 @@ A command calls `add_source`, `add_selection` and `add_output` for its parser, `
     >>> parser = argparse.ArgumentParser()
     >>> asking.add_source(parser)
     >>> asking.add_selection(parser)
-    >>> given = parser.parse_args(["demo:mlperf_training", "--level", "model", "--where", "round=v3.1"])
-    >>> found = asking.opened(given).stats(metrics="total_time_seconds", **asking.selected(given))
+    >>> said = ["demo:mlperf_training", "--level", "model", "--metric", "total_time_seconds", "--where", "round=v3.1"]
+    >>> given = parser.parse_args(said)
+    >>> found = asking.opened(given).stats(**asking.selected(given))
     >>> found["model"].tolist()[:2]
-    ['3d_unet', 'bert']
+    ['bert', 'dlrm_dcnv2']
 """
 
 from __future__ import annotations

@@ -292,4 +292,4 @@ def test_the_examples_of_its_help_work_as_printed(folder: Path, check: Callable[
     for line in printed:
         words = line.split(" >")[0].split()[2:]
         if "--print-workflow" not in words:
-            aggrkit.cli._parser().parse_args(["check", *words])
+            aggrkit.cli.new_parser().parse_args(["check", *words])
