@@ -50,6 +50,7 @@ def test_all_of_it_on_one_device(slow: str, wanted: list[str] | None) -> None:
     assert events["change_pct"].item() == pytest.approx(10, abs=1)
     assert events["smallest_pct"].item() <= events["change_pct"].item() <= events["largest_pct"].item()
     assert told[0] in found.explain()
+    assert f"by {events['change_pct'].item():+.3g} % in the median" in found.explain()
 
 
 def test_nothing_moved_and_everything_moved() -> None:

@@ -151,9 +151,11 @@ class Comparison(Finding):
             return []
         told = self.incidents()
         common = told[told["lines"].ge(_SEVERAL) & ~told["slice"].isin(["all", "scattered"])]
+        rates = self["unit"].eq("proportion")
+        unit = "points" if rates.all() else "% or points" if rates.any() else "%"
         return [
             f"{one['lines']} of the {one['of']} lines of {one['slice']} {one['verdict']}, "
-            f"by {signed(one['change_pct'])} in the median."
+            f"by {signed(one['change_pct'])} {unit} in the median."
             for _, one in common.head(_TOLD).iterrows()
         ]
 
