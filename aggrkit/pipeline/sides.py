@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from aggrkit.errors import EmptySelectionError, UnknownNameError, did_you_mean, listed, quoted
+from aggrkit.errors import EmptySelectionError, SchemaError, UnknownNameError, did_you_mean, listed, quoted
 from aggrkit.model.schema import Column, Kind, Role
 from aggrkit.model.selection import TimeRange, values_of
 from aggrkit.pipeline.expressions import fetch
@@ -58,7 +58,7 @@ class Sides:
         if isinstance(baseline, tuple) and isinstance(current, tuple):
             shared = [value for value in baseline if value in current]
             if shared:
-                raise ValueError(f"baseline and current share {listed(shared)}; they must differ")
+                raise SchemaError(f"baseline and current share {listed(shared)}; they must differ")
         object.__setattr__(self, "baseline", baseline)
         object.__setattr__(self, "current", current)
 

@@ -118,10 +118,12 @@ def _level_for(kind: str, offer: Offer) -> str | list[str]:
 
 
 def _metrics_for(kind: str, offer: Offer) -> list[str] | None:
-    """Return the known metrics of a type that the results have; None for all, where they have none of them."""
+    """Return the known metrics of a type, and what passes or fails; None for all, where none of them is known."""
     known = {metric.name for metric in RESULT_TYPES.get(kind, ())}
-    found = [metric.name for metric in offer.schema.metrics if _canonical(metric.name) in known]
-    return found or None
+    metrics = offer.schema.metrics
+    if not any(_canonical(metric.name) in known for metric in metrics):
+        return None
+    return [metric.name for metric in metrics if _canonical(metric.name) in known or metric.is_proportion]
 
 
 def _canonical(name: str) -> str:

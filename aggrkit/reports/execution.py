@@ -86,12 +86,17 @@ def executed(
 
     papermill_engines.register("aggrkit", Counting)
     # Given parameterized, since papermill can't read types such as "str | None", and would warn.
-    notebook = parameterize_notebook(load_notebook_node(str(template)), dict(parameters), engine_name="aggrkit")
+    # A notebook of somebody's own need not say its kernel: there is only one.
+    kernel = {"kernel_name": "python3", "language": "python"}
+    notebook = parameterize_notebook(
+        load_notebook_node(str(template)), dict(parameters), engine_name="aggrkit", **kernel
+    )
     with contextlib.suppress(PapermillExecutionError):  # the notebook is saved with the error in it
         execute_notebook(
             notebook,
             str(output),
             engine_name="aggrkit",
+            **kernel,
             progress_bar=False,
             start_timeout=_START,
             # the invisible state of a widget would be shown instead of its picture

@@ -110,12 +110,20 @@ class Sheet:
             takes = inspect.signature(method).parameters
             said = {name: value for name, value in self.asked.items() if name in takes}
             said |= {name: value for name, value in arguments.items() if value is not None}
+            if question == "proportions":
+                said["metrics"] = self._pass_fail(said["metrics"])
             try:
                 answer = method(**said)
             except _NO_ANSWER as error:
                 answer = Unanswered(question, str(error))
         self.answers.append(answer)
         return answer
+
+    def _pass_fail(self, metrics: Any) -> Any:
+        """Return those of the metrics that pass or fail; all of them where there is none, for the reason to be said."""
+        named = [metrics] if isinstance(metrics, str) else metrics
+        rates = [metric.name for metric in self.offer.schema.metrics if metric.is_proportion] if self.offer else []
+        return [name for name in named if name in rates] or metrics if named else metrics
 
     def compare(
         self, baseline: Any, current: Any = None, by: str | None = None, **arguments: Any

@@ -236,6 +236,13 @@ def test_what_is_wrong_is_said_and_the_panel_goes_on(opened: Callable[..., Panel
     send(panel, kind="set", changes={"start": None})
     assert panel._front.error == ""
     assert figures(panel)["results"] == "600"
+    same = {"tab": "compare", "by": "driver", "baseline": "v2", "current": "v2"}
+    panel.show(**same)
+    panel.wait()
+    assert part(panel, "answer")["words"] == ["baseline and current share 'v2'; they must differ"]
+    panel.show(current="v10")
+    panel.wait()
+    assert "v10 against v2" in part(panel, "answer")["words"][0]
 
 
 HOSTILE = [

@@ -16,7 +16,7 @@ REAL: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         "mlperf_training/results.csv",
         {"where": {"model": ["bert", "resnet"], "round": ["v3.0", "v3.1"]}, "metrics": ["total_time_seconds"]},
     ),
-    "compatibility": ("torch_xpu_compat/results.csv", {"level": "model", "where": {"suite": "timm"}}),
+    "compatibility": ("torch_xpu_compat/results.csv", {"level": "model", "where": {"suite": "timm_models"}}),
     "integration": ("ci_tests/results.csv", {}),
     "web_platform": (
         "jsfw_bench/run_medians.parquet",
