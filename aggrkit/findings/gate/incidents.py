@@ -10,7 +10,6 @@ import pandas as pd
 from aggrkit.findings.gate.judging import records_of
 from aggrkit.findings.gate.wording import clean, group, line_words, runs, subject, unit_of
 from aggrkit.findings.words import signed
-from aggrkit.pipeline.incidents import EVERYWHERE, SCATTERED, slices_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +76,8 @@ def incidents_of(lines: pd.DataFrame, groups: Sequence[str], blocking: Sequence[
 def _of_verdict(
     lines: pd.DataFrame, flagged: pd.Series[bool], columns: Sequence[str], groups: Sequence[str], verdict: str
 ) -> list[Incident]:
+    from aggrkit.pipeline.incidents import SCATTERED, slices_of
+
     together: list[Incident] = []
     alone: list[Incident] = []
     for _, found in slices_of(lines, flagged, columns).iterrows():
@@ -114,6 +115,8 @@ def _single(line: dict[str, Any], groups: Sequence[str], verdict: str) -> Incide
 
 
 def _slice(mine: pd.DataFrame, where: str, members: int, verdict: str) -> Incident:
+    from aggrkit.pipeline.incidents import EVERYWHERE
+
     place = "the table" if where == EVERYWHERE else clean(where)
     share = f"all {members:,}" if len(mine) == members else f"{len(mine):,} of the {members:,}"
     words = f"{verdict}: {share} lines of {place}"
