@@ -11,7 +11,6 @@ from aggrkit.cli.asking import opened, values_in
 from aggrkit.errors import SchemaError, listed
 from aggrkit.model.schema import Role
 from aggrkit.model.selection import TimeRange
-from aggrkit.pipeline.expressions import fetch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +78,8 @@ def frame_of(other: Results, current: Results, metrics: list[str] | None) -> pd.
     SchemaError
         If the baseline has metrics that the current side lacks, unless the metrics were named.
     """
+    from aggrkit.pipeline.expressions import fetch
+
     theirs, mine = ([column.name for column in each.schema.playing(Role.METRIC)] for each in (other, current))
     lost = [name for name in theirs if name not in mine]
     if lost and metrics is None:
