@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from aggrkit.charts.display import MIME_TYPE
 from aggrkit.reports.export import About, verdict_of, written
 from tests.browser.watched import Watched
 from tests.reports.cells import notebook_of, run_cells
-from tests.reports.results import REAL, SIDES, results
+from tests.reports.results import SIDES, results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-NAMES = list(REAL)
+NAMES = ["regression"]
 CUT = """() => {
     const page = document.documentElement.clientWidth;
     return [...document.querySelectorAll("figure.chart svg, table")]
@@ -37,19 +36,14 @@ CUT = """() => {
 
 
 class Notebooks(dict[str, "NotebookNode"]):
-    """The executed notebook of each template, made when it is looked at; of the large result sets where they are."""
+    """The executed notebook of each template, made when it is looked at."""
 
     def __init__(self, planted: Path) -> None:
         super().__init__()
         self._planted = planted
 
     def __missing__(self, name: str) -> NotebookNode:
-        data = os.environ.get("AGGRKIT_TEST_DATA")
-        file, asked = REAL[name]
-        if data is None:
-            source, asked = str(self._planted), SIDES if name == "regression" else {}
-        else:
-            source = str(Path(data) / file)
+        source, asked = str(self._planted), SIDES if name == "regression" else {}
         with pytest.MonkeyPatch.context() as patch:
             self[name] = notebook_of(name, run_cells(name, patch, source=source, repeats=3, **asked))
         return self[name]
@@ -152,7 +146,7 @@ def test_the_dark_page_is_dark_and_its_code_is_shown_on_demand(pages: Pages, wat
     watched.assert_clean()
 
 
-@pytest.mark.parametrize("name", ["regression", "performance"])
+@pytest.mark.parametrize("name", NAMES)
 def test_the_pdf_says_the_same_and_cuts_nothing(
     name: str, notebooks: Notebooks, pages: Pages, tmp_path: Path, watched: Watched
 ) -> None:
