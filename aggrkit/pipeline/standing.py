@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from aggrkit.model.schema import Role
-from aggrkit.pipeline.expressions import fetch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import ibis
     from numpy.typing import NDArray
 
     from aggrkit.pipeline.bounds import Bounds
@@ -46,13 +46,9 @@ class Normal:
         if moment is None:
             return
         ends = {f"lower{k}": b.lower for k, b in enumerate(flagged)}
-        joined = cells.beside(ends | {f"upper{k}": b.upper for k, b in enumerate(flagged)})
-        time = joined[moment.field]
-        measures = {}
-        for k, bounds in enumerate(flagged):
-            value = joined[cells.prepared.field(bounds.metric)]
-            measures[f"t{k}"] = time.max(where=(value >= joined[f"__lower{k}"]) & (value <= joined[f"__upper{k}"]))
-        found = fetch(joined.group_by("__cell").aggregate(**measures), cells.prepared.label).to_pandas()
+        ends |= {f"upper{k}": b.upper for k, b in enumerate(flagged)}
+        fields = (cells.prepared.field(bounds.metric) for bounds in flagged)
+        found = cells.ask(_last_normal, ends, moment.field, *fields).to_pandas()
         last = found.set_index("__cell").reindex(range(cells.found.num_rows))
         self._last = {k: last[f"t{k}"] for k in range(len(flagged))}
 
@@ -64,6 +60,15 @@ class Normal:
         moment = time.reset_index(drop=True)
         later: NDArray[np.bool_] = (moment.notna() & (last.isna() | (moment > last))).to_numpy(dtype=bool)
         return later
+
+
+def _last_normal(rows: ibis.Table, moment: str, *fields: str) -> ibis.Table:
+    """Return the query for the last time at which each cell had a value within its ends, by field."""
+    measures = {}
+    for k, field in enumerate(fields):
+        within = (rows[field] >= rows[f"__lower{k}"]) & (rows[field] <= rows[f"__upper{k}"])
+        measures[f"t{k}"] = rows[moment].max(where=within)
+    return rows.group_by("__cell").aggregate(**measures)
 
 
 def status_of(later: NDArray[np.bool_], n: Ints) -> tuple[pd.Categorical[str], list[str]]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
+import re
 import socket
 import ssl
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -365,11 +368,22 @@ def test_half_of_a_handshake(local, half):
 
 @pytest.mark.parametrize("frame", [b"\x81", b"\x81\xfe\xff", b"\xff\xff\xff\xff", b"\x01\x85abcd", b"\x81\x05hello"])
 def test_half_of_a_frame(local, frame):
-    with connect(local.url) as connection:
-        connection.socket.sendall(frame)
-        connection.socket.shutdown(socket.SHUT_WR)
+    with connect(local.url) as connection, connection.socket.dup() as raw:
+        raw.sendall(frame)
+        with contextlib.suppress(OSError):  # the server may have hung up already
+            raw.shutdown(socket.SHUT_WR)
     with Client(local.url) as client:
         assert client.request("ping")["success"]
+
+
+def test_the_program_of_the_readme():
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    programs = re.findall(r"^```py\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (code,) = (program for program in programs if "Client(" in program)
+    keys = Keys.of({"ci": {"key": "your key", "role": "submit"}})
+    with BenchmarkDBManager(":memory:") as store, Server(store, port=0, keys=keys).running() as server:
+        exec(code.replace("ws://127.0.0.1:8080", server.url), {})
+        assert [row["latency_ms"] for row in store.get_performance_results()] == [3.5]
 
 
 def test_limits_of_connections_and_messages():

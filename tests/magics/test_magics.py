@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InteractiveShell
     place = tmp_path_factory.mktemp("ipython")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IPYTHONDIR", str(place))
+        patch.delattr(builtins, "_", raising=False)  # doctests leave it, and IPython then keeps its hands off its own
         shell = InteractiveShell.instance()
         shell.history_manager.enabled = False
         shell.run_cell("%load_ext aggrkit")
