@@ -383,7 +383,7 @@ def test_the_program_of_the_readme():
     keys = Keys.of({"ci": {"key": "your key", "role": "submit"}})
     with BenchmarkDBManager(":memory:") as store, Server(store, port=0, keys=keys).running() as server:
         exec(code.replace("ws://127.0.0.1:8080", server.url), {})
-        assert [row["latency_ms"] for row in store.get_performance_results()] == [3.5]
+        assert [row["average_latency_ms"] for row in store.get_performance_results()] == [3.5]
 
 
 def test_limits_of_connections_and_messages():
