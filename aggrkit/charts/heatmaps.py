@@ -28,8 +28,8 @@ from aggrkit.errors import UnknownNameError
 
 __all__ = ["correlation_heatmap", "percentile_heatmap"]
 
-_MOST_ROWS: Final = 40
-_MOST_COLUMNS: Final = 20
+_MOST_DOWN: Final = 40
+_MOST_ACROSS: Final = 20
 _MOST_CELLS: Final = 200
 _MOST_METRICS: Final = 14
 _FAR_APART: Final = 30.0  # colours tell less apart than places
@@ -53,12 +53,13 @@ def percentile_heatmap(
     statistic : str, optional
         Which of its columns, e.g. "p95".
     rows, columns : str, optional
-        Names of the group columns.
+        Names of the group columns. Where there are more columns than rows, they change places: names have more room
+        beside a chart than below it.
 
     Returns
     -------
     altair.LayerChart
-        At most 200 cells, the rows and columns with most values; on a log scale where values lie far apart.
+        At most 200 cells, those of the names with most values; on a log scale where values lie far apart.
 
     Raises
     ------
@@ -116,9 +117,10 @@ def percentile_heatmap(
         alt.Tooltip("x:Q", title=with_unit(statistic, unit), format=".2~%" if unit == "proportion" else ",.5~g"),
         alt.Tooltip("n:Q", format=","),
     ]
-    totals = [shown.groupby(name)["n"].sum().index for name in ("row", "column")]
-    x = _axis_x("column", columns, sorted(totals[1]))
-    y = _axis_y("row", rows, sorted(totals[0]))
+    titles, down = {"row": rows, "column": columns}, _down(cells)
+    across = "row" if down == "column" else "column"
+    x = _axis_x(across, titles[across], sorted(set(shown[across])))
+    y = _axis_y(down, titles[down], sorted(set(shown[down])))
     base = alt.Chart().encode(x=x, y=y, tooltip=tips)
     layers = [base.mark_rect().encode(color=alt.Color("x:Q", scale=scale, legend=legend)), _cell_text(base)]
     order = cells["x"].to_numpy()
@@ -255,13 +257,25 @@ def _fitting(value: float, unit: str) -> str:
     return said if len(said) <= _WIDEST else f"{value:.2g}"
 
 
+def _down(cells: pd.DataFrame) -> str:
+    """Return the side of a cell that has more names."""
+    return "column" if cells["column"].nunique() > cells["row"].nunique() else "row"
+
+
 def _fullest(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells of the rows and columns with most values."""
-    columns = cells.groupby("column")["n"].agg(["size", "sum"]).sort_values(["size", "sum"], ascending=False)
-    kept = cells[cells["column"].isin(columns.index[:_MOST_COLUMNS])]
-    most = min(_MOST_ROWS, _MOST_CELLS // max(1, min(len(columns), _MOST_COLUMNS)))
-    by_row = kept.groupby("row")["n"].agg(["size", "sum"]).sort_values(["size", "sum"], ascending=False)
-    return kept[kept["row"].isin(by_row.index[:most])]
+    """Return the cells of the names with most values: as many names below each other as there are cells to show."""
+    down = _down(cells)
+    across = "row" if down == "column" else "column"
+    kept = cells[cells[across].isin(_by_size(cells, across)[:_MOST_ACROSS])]
+    order = _by_size(kept, down)
+    so_far = kept[down].value_counts().reindex(order).cumsum()
+    names = order[: max(1, min(_MOST_DOWN, int((so_far <= _MOST_CELLS).sum())))]
+    return kept[kept[down].isin(names)]
+
+
+def _by_size(cells: pd.DataFrame, name: str) -> pd.Index[str]:
+    """Return the names of one side, those with most cells and values first."""
+    return cells.groupby(name)["n"].agg(["size", "sum"]).sort_values(["size", "sum"], ascending=False).index
 
 
 def _cell_text(base: alt.Chart) -> alt.Chart:
