@@ -47,6 +47,10 @@ class Foreman:
         for record in self._store.get_test_results(limit=_LATEST):
             self._order.learn(record)
 
+    def is_due(self, count: int) -> bool:
+        """Say whether there are so many more results that it is time to look at them."""
+        return self._health.is_due(count)
+
     def look(self, count: int) -> list[str]:
         """Look at what workers brought, if there is much more of it; return the names of those quarantined for it.
 
