@@ -22,7 +22,7 @@ from aggrkit.coordinator.crew import Member
 from aggrkit.coordinator.dask_crew import is_client
 from aggrkit.coordinator.records import role_of
 from aggrkit.coordinator.sides import Sides
-from aggrkit.errors import SchemaError, UnknownNameError, number_between, quoted
+from aggrkit.errors import SchemaError, UnknownNameError, listed, number_between, quoted
 from aggrkit.model.metric import RESULT_TYPES
 from aggrkit.model.schema import Role
 
@@ -133,11 +133,10 @@ class RunConfig:
 
     def crew(self) -> list[Member]:
         """Return the workers of this machine."""
-        needed = tuple(value for name, values in self.grid.items() if role_of(name) == HARDWARE for value in values)
         if isinstance(self.workers, Mapping):
             return [Member(name, hardware) for name, hardware in self.workers.items()]
         many = self.workers or os.cpu_count() or 1
-        return [Member(f"w{place}", needed or ("cpu",)) for place in range(1, many + 1)]
+        return [Member(f"w{place}", self._hardware() or ("cpu",)) for place in range(1, many + 1)]
 
     def _check_numbers(self) -> None:
         whole("repeats", self.repeats, 1)
@@ -179,9 +178,19 @@ class RunConfig:
                 raise UnknownNameError.of("executor", executor, ENGINES, hint)
         if executor not in ENGINES and self.workers is not None:
             raise SchemaError("workers are those of this machine; a Dask cluster has its own: leave them out")
+        if isinstance(self.workers, Mapping):
+            there = {name for hardware in self.workers.values() for name in hardware}
+            lacking = [name for name in self._hardware() if name not in there]
+            if lacking:
+                raise SchemaError(
+                    f"no worker has {listed(lacking)}, which the grid asks for; they have {listed(sorted(there))}"
+                )
         if self.timeout_seconds is not None and executor != "processes" and self.functions():
             words = "a function that runs in a thread or on Dask can't be stopped after timeout_seconds"
             raise SchemaError(f"{words}; say executor='processes', or give the test as 'module:function'")
+
+    def _hardware(self) -> tuple[str, ...]:
+        return tuple(value for name, values in self.grid.items() if role_of(name) == HARDWARE for value in values)
 
     def _compared(self) -> tuple[str, ...]:
         return () if self.compare is None else (self.compare.by,)

@@ -52,6 +52,8 @@ class Contest:
 
     def __str__(self) -> str:
         where = ", ".join(map(str, (self.test, *self.cell.values())))
+        if not any(self.runs):
+            return f"{where}: undecided, as no run brought a value"
         by = "" if self.change is None else f" by {100 * self.change:+.1f} %"
         words = {"changed": f"changed{by}", "same": f"the same{by and f' (differs{by})'}", "undecided": "undecided"}
         return f"{where}: {words[self.decision]} after {self.runs[0]} and {self.runs[1]} runs"
@@ -109,7 +111,8 @@ class Contests:
         contest.runs = len(found[0]), len(found[1])
         if all(found):
             contest.change = math.expm1(math.fsum(found[1]) / len(found[1]) - math.fsum(found[0]) / len(found[0]))
-        contest.ended = contest.decision != "undecided" or len(baseline) >= self._sides.most
+        hopeless = len(baseline) >= self._first and not any(found)
+        contest.ended = contest.decision != "undecided" or len(baseline) >= self._sides.most or hopeless
         return [name for name, (other, _, _) in self._of.items() if other is contest] if contest.ended else []
 
     def settle(self, has_ended: Callable[[str], bool]) -> None:

@@ -49,8 +49,6 @@ class Dispatch:
         ``(task, member, ran)``: takes in what a task found, and ends it.
     retries : int, optional
         How many times a task that fails is run again.
-    patience : float, optional
-        How many seconds tasks wait for a worker that can run them while there is none.
     """
 
     def __init__(
@@ -61,14 +59,12 @@ class Dispatch:
         bring: Callable[[Task, Member, Ran], object],
         *,
         retries: int = 0,
-        patience: float = _PATIENCE_SECONDS,
     ) -> None:
         self._queue = queue
         self._crew = crew
         self._tests = tests
         self._bring = bring
         self._retries = retries
-        self._patience = patience
         self._failures: dict[str, int] = {}
         self._running: dict[Future[Ran], _Running] = {}
         self._instances: dict[str, str] = {}
@@ -163,9 +159,9 @@ class Dispatch:
             return
         now = time.monotonic()
         self._idle_since = now if self._idle_since is None else self._idle_since
-        if now - self._idle_since <= self._patience:
+        if now - self._idle_since <= _PATIENCE_SECONDS:
             time.sleep(_TICK_SECONDS)
             return
         self._queue.cancel([task.task_id for task in waiting])
-        words = f"nobody who could run them was there for {self._patience:g} s"
+        words = f"nobody who could run them was there for {_PATIENCE_SECONDS:g} s"
         self._queue.log.tell("abandoned", f"{len(waiting)} tasks were given up: {words}")

@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import sys
 import uuid
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Final
@@ -170,17 +169,15 @@ def _at_home(member: Member, instance: str = "") -> Member:
 def _portable(function: Callable[..., Any]) -> bytes:
     """Return a function as bytes; what another process can't import is sent as a whole, where cloudpickle can."""
     name = getattr(function, "__qualname__", repr(function))
-    home = getattr(function, "__module__", None)
-    if home != "__main__" or getattr(sys.modules["__main__"], "__file__", None):
+    if getattr(function, "__module__", None) != "__main__":
         with contextlib.suppress(pickle.PicklingError, AttributeError, TypeError):
             return pickle.dumps(function)
     try:
         import cloudpickle
     except ImportError as error:
         words = f"{name} can't be sent to another process: put it into a module that can be imported"
-        raise AggrError(f"{words}, install cloudpickle (pip install 'aggrkit[dask]'), or say executor='threads'") from (
-            error
-        )
+        words = f"{words}, install cloudpickle (pip install 'aggrkit[dask]'), or say executor='threads'"
+        raise AggrError(words) from error
     try:
         return bytes(cloudpickle.dumps(function))
     except Exception as error:

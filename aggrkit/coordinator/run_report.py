@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunReport"]
 
-_SHOWN: Final = 50
+_SHOWN: Final = 20
 
 
 @dataclass(frozen=True)
