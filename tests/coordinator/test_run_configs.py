@@ -50,7 +50,7 @@ WRONG = [
     ({"tests": "m:f", "workers": 0}, ValueError, "workers is a whole number of at least 1"),
     ({"tests": "m:f", "workers": {}}, SchemaError, "workers is empty"),
     ({"tests": "m:f", "workers": {"w": 3}}, TypeError, "is its hardware"),
-    ({"tests": "m:f", "workers": {"w": "cpu"}, "grid": {"hardware": ["cpu", "cdua"]}}, SchemaError, "no worker has 'cdua'"),
+    ({"tests": "m:f", "workers": {"w": "cpu"}, "grid": {"hardware": "cdua"}}, SchemaError, "no worker has 'cdua'"),
     ({"tests": len, "executor": "threads", "timeout_seconds": 3}, SchemaError, "can't be stopped"),
     ({"tests": "m:f", "compare": 3}, TypeError, "compare is a dictionary of by, baseline"),
     ({"tests": "m:f", "compare": {**SIDES, "margn": 0.1}}, UnknownNameError, "did you mean 'margin'"),
