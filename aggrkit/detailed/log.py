@@ -120,7 +120,7 @@ class ResultLog:
         """Return the results as a source of answers, impossible values taken out; None where nothing is measured."""
         if not self.records:
             return None
-        frame = one_spelling(as_frame(list(self.records.values())))
+        frame = _one_kind_of_time(one_spelling(as_frame(list(self.records.values()))))
         sides = ["current" if name in self._live else "historical" for name in self.records]
         frame[LIVE] = pd.Series(sides, dtype="str")
         relation = frame_relation(frame)
@@ -169,6 +169,15 @@ class ResultLog:
             return digest
         # Without an id and a time nothing tells a repeat from a duplicate: repeats are data, and stay.
         return f"{digest}-{self._taken if occurrence is None else f'history-{occurrence}'}"
+
+
+def _one_kind_of_time(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return results with texts for times where some have texts: those that come in live do, and history doesn't."""
+    name = IDENTIFIERS[Role.TIMESTAMP]
+    if name not in frame or not any(isinstance(value, str) for value in frame[name]):
+        return frame
+    texts = [value.isoformat() if hasattr(value, "isoformat") else value for value in frame[name]]
+    return frame.assign(**{name: pd.Series(texts, index=frame.index, dtype="object")})
 
 
 def _first(record: Mapping[str, Any], names: Iterable[str]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -291,3 +292,21 @@ def test_a_coordinator_needs_one_store(store):
 def test_a_configuration_may_be_an_object(coordinator):
     config = RunConfig(tests=latency, grid={"model": "bert"}, executor="threads", workers=1)
     assert coordinator.run_distributed_tests(config).counts["done"] == 1
+
+
+@pytest.mark.slow
+def test_the_run_of_the_readme(store, tmp_path, monkeypatch):
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    programs = re.findall(r"^```py\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (code,) = (program for program in programs if "TestCoordinator(" in program)
+    monkeypatch.chdir(tmp_path)
+    Path("bench.py").write_text(
+        "def latency(model, hardware, batch_size):\n    return {'latency_ms': 2.0 * batch_size}\n"
+    )
+    Path("smoke.py").write_text("print('fine')\n")
+    names = {"store": store, "service": ResultAggregatorService(db_manager=store)}
+    exec(code.replace('["python",', f"[{sys.executable!r},").replace('"repeats": 5', '"repeats": 2'), names)
+    assert names["report"].counts["done"] == 2 * 2 * 2 * 2
+    found = names["coordinator"].process_results()["results"]["basic_statistics"]["bert:cpu"]
+    assert found["average_latency_ms"]["mean"] == 9.0
+    assert found["passed"]["rate"] == 1.0
