@@ -135,13 +135,17 @@ class Contests:
             tasks += [task for contest in due for task in self._pair(contest)]
 
     def _pair(self, contest: Contest) -> list[Task]:
-        """Return the next run of both sides; pairs are run in their order, so that drift meets both sides alike."""
+        """Return the next run of both sides: in turn, and each time the other one first.
+
+        So neither drift nor a worker that is always the first to ask meets one side more than the other.
+        """
         repeat = contest.given
         contest.given += 1
         tasks = []
-        for side, value in enumerate(self._sides.values):
+        sides = tuple(enumerate(self._sides.values))
+        for place, (side, value) in enumerate(sides if repeat % 2 == 0 else reversed(sides)):
             cell = {**contest.cell, self._sides.by: value}
-            task = self._plan.task(contest.test, cell, repeat, priority=-repeat)
+            task = self._plan.task(contest.test, cell, repeat, priority=-2 * repeat - place)
             self._of[task.task_id] = (contest, side, repeat)
             tasks.append(task)
         return tasks

@@ -86,7 +86,8 @@ class Dispatch:
         else:
             self._wait_for_workers()
         collected = [(self._running.pop(future), future) for future in ended]
-        self._give(members)
+        lost = {running.member.name for running, future in collected if isinstance(future.exception(), BrokenExecutor)}
+        self._give([member for member in members if member.name not in lost])
         for running, future in collected:
             self._collect(running, future)
         return bool(self._running or self._queue.waiting())

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
+import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -106,11 +109,25 @@ def test_a_side_that_fails_does_not_go_on_for_ever(coordinator):
 def test_each_side_gets_its_runs_in_turn():
     contests = contests_of(repeats=3)
     tasks = contests.begin()
-    assert [(t.labels["build"], t.labels["repeat"], t.priority) for t in tasks] == [
-        (build, repeat, -repeat) for repeat in range(3) for build in "ab"
+    assert [(task.labels["build"], task.labels["repeat"], task.priority) for task in tasks] == [
+        *(("a", 0, 0), ("b", 0, -1)),
+        *(("b", 1, -2), ("a", 1, -3)),  # each time the other one first
+        *(("a", 2, -4), ("b", 2, -5)),
     ]
     assert contests.more(free=0) == []  # it has runs to wait for
     assert len(contests.more(free=3)) == 4  # workers that are free begin the next pairs
+
+
+def test_both_sides_are_run_by_all_workers(coordinator):
+    def steady(model, build):
+        time.sleep(0.03)
+        return {"latency_ms": 10.0 * (1.0 + 0.5 * random.random())}
+
+    run(coordinator, steady, grid={"model": "bert"}, compare={"most": 10, "noise": 0.5})
+    records = coordinator.db_manager.get_performance_results()
+    seen = Counter((r["worker_id"], r["build"]) for r in records)
+    assert set(seen) == {(worker, build) for worker in ("w1", "w2") for build in "ab"}
+    assert min(seen.values()) >= 2
 
 
 def test_runs_that_end_out_of_turn_are_not_looked_at_yet():

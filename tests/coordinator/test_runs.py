@@ -17,42 +17,7 @@ import pytest
 from aggrkit import BenchmarkDBManager, ResultAggregator, ResultAggregatorService
 from aggrkit.coordinator import RunConfig, TestCoordinator
 from aggrkit.errors import AggrError, SchemaError
-
-LATENCY = {"bert": 9.0, "vit": 2.0}
-
-
-def latency(model, batch_size=1):
-    return {"latency_ms": LATENCY[model] * batch_size, "pid": os.getpid()}
-
-
-def killed_once(model, mark):
-    """Kill the process that runs it, the first time."""
-    if model == "bert" and not Path(mark).exists():
-        Path(mark).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return {"latency_ms": LATENCY[model]}
-
-
-def killed_always():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def endless():
-    while True:
-        time.sleep(0.01)
-
-
-def failing(model, mark):
-    if model == "vit":
-        raise ValueError("no such\nlayer")
-    if not Path(mark).exists():
-        Path(mark).touch()
-        raise OSError("not now")
-    return {"latency_ms": 1.0}
-
-
-def asserting():
-    assert 1 + 1 == 3, "one and one"
+from tests.coordinator.measured import LATENCY, asserting, endless, failing, killed_always, killed_once, latency
 
 
 def slow_w05(model):
@@ -143,12 +108,14 @@ def test_a_killed_worker_is_replaced_and_its_test_run_again(coordinator, tmp_pat
 
 @pytest.mark.slow
 def test_a_test_that_kills_all_its_workers_fails_in_the_end(coordinator):
-    report = coordinator.run_distributed_tests({"tests": killed_always, "workers": 1, "retries": 0})
-    assert (report.counts["failed"], report.counts["done"]) == (1, 0)
+    config = {"tests": {"killed": killed_always, "quick": ["true"]}, "workers": 1, "retries": 0}
+    report = coordinator.run_distributed_tests(config)
+    assert (report.counts["failed"], report.counts["done"]) == (1, 1)
+    assert sum("will be run again" in words for words in report.events) == 2  # the other test is not given to the dead
     assert any("given out 3 times in vain" in words for words in report.events)
 
 
-@pytest.mark.parametrize("test", [endless, ["sleep", "60"], f"{__name__}:endless"])
+@pytest.mark.parametrize("test", [endless, ["sleep", "60"], "tests.coordinator.measured:endless"])
 def test_a_test_that_does_not_end_is_stopped(coordinator, test):
     started = time.monotonic()
     config = {"tests": {"endless": test, "quick": ["true"]}, "workers": 1, "timeout_seconds": 0.5, "retries": 0}

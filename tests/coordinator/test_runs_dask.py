@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,27 +11,11 @@ from aggrkit import BenchmarkDBManager
 from aggrkit.coordinator import TestCoordinator
 from aggrkit.coordinator.dask_crew import DaskCrew
 from aggrkit.errors import AggrError, SourceError
+from tests.coordinator.measured import failing, killed_once, latency
 
 distributed = pytest.importorskip("distributed")
 
 pytestmark = pytest.mark.slow  # a cluster takes seconds to start, and so does each worker that is lost
-
-LATENCY = {"bert": 9.0, "vit": 2.0}
-
-
-def latency(model, batch_size):
-    return {"latency_ms": LATENCY[model] * batch_size, "memory_peak_mb": 100.0 + batch_size}
-
-
-def killed_once(model, mark):
-    if not Path(mark).exists():
-        Path(mark).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return {"latency_ms": LATENCY[model]}
-
-
-def failing(model):
-    raise ValueError("no such layer")
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +80,12 @@ def test_a_killed_worker_of_a_cluster_is_made_good(client, coordinator, tmp_path
 
 def test_functions_that_raise_and_commands_do_as_elsewhere(client, coordinator):
     tests = {"failing": failing, "command": [sys.executable, "-c", "print('{\"latency_ms\": 7}')"]}
-    report = coordinator.run_distributed_tests({"tests": tests, "grid": {"model": "bert"}, "executor": client})
+    report = coordinator.run_distributed_tests(
+        {"tests": tests, "grid": {"model": "vit", "mark": ""}, "executor": client}
+    )
     assert (report.counts["done"], report.counts["failed"]) == (1, 1)
     found = {r["test_case"]: r for r in stored(coordinator)}
-    assert found["failing"]["error"] == "ValueError: no such layer"
+    assert found["failing"]["error"] == "ValueError: no such\nlayer"
     assert found["command"]["average_latency_ms"] == 7
 
 
