@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
+from aggrkit.accessor import stats
 from aggrkit.coordinator.config import RunConfig
 from aggrkit.coordinator.dask_crew import DaskCrew
 from aggrkit.coordinator.local import ProcessCrew, ThreadCrew
 from aggrkit.coordinator.running import Run
 from aggrkit.detailed import ResultAggregator
 from aggrkit.errors import AggrError, SchemaError, quoted
+from aggrkit.model.selection import Selection
 from aggrkit.service import ResultAggregatorService
 from aggrkit.store import BenchmarkDBManager
 
@@ -22,6 +27,8 @@ if TYPE_CHECKING:
     from aggrkit.coordinator.run_report import RunReport
 
 __all__ = ["TestCoordinator"]
+
+_log = logging.getLogger(__name__)
 
 
 class TestCoordinator:
@@ -149,7 +156,7 @@ class TestCoordinator:
         return self.report
 
     def process_results(self, aggregation_level: str = "model_hardware") -> dict[str, Any]:
-        """Return the aggregates of the current run.
+        """Return the aggregates of the current run, and keep its statistics in the store (`get_aggregates`).
 
         Parameters
         ----------
@@ -170,9 +177,21 @@ class TestCoordinator:
         """
         if self.current_run_id is None:
             raise AggrError("nothing was run yet; call run_distributed_tests first")
-        return self.result_aggregator.aggregate_results(
-            self._result_type, aggregation_level, filter_params={"run_id": self.current_run_id}
-        )
+        run = {"run_id": self.current_run_id}
+        answer = self.result_aggregator.aggregate_results(self._result_type, aggregation_level, filter_params=run)
+        self._keep(Selection(aggregation_level, where=run, result_type=self._result_type))
+        return answer
+
+    def _keep(self, selection: Selection) -> None:
+        """Keep the statistics of the current run for later, where it measured something."""
+        filters = {"result_type": self._result_type, "run_id": self.current_run_id}
+        records = self.db_manager.get_test_results(filter_params=filters)
+        try:
+            statistics = stats(pd.DataFrame(records), level=selection.level)
+        except AggrError as error:
+            _log.info("the statistics of run %s were not kept: %s", self.current_run_id, error)
+            return
+        self.db_manager.store_aggregates(pd.DataFrame(statistics), selection, self._result_type)
 
     def _new_run(self, run_id: str | None) -> str:
         if run_id is None:

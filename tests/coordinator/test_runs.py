@@ -16,7 +16,7 @@ import pytest
 
 from aggrkit import BenchmarkDBManager, ResultAggregator, ResultAggregatorService
 from aggrkit.coordinator import RunConfig, TestCoordinator
-from aggrkit.errors import AggrError, SchemaError
+from aggrkit.errors import AggrError, SchemaError, UnknownNameError
 from tests.coordinator.measured import LATENCY, asserting, endless, failing, killed_always, killed_once, latency
 
 
@@ -69,6 +69,8 @@ def test_a_grid_is_run_and_what_it_finds_is_in_the_store_and_both_layers(store, 
     )
     found = answer["results"]["basic_statistics"]["bert:cpu"]["average_latency_ms"]
     assert (found["count"], found["mean"]) == (6, np.mean([9.0, 72.0]))
+    kept = store.get_aggregates(result_type="performance").set_index(["model", "metric"])
+    assert kept.loc[("bert", "average_latency_ms"), "mean"] == np.mean([9.0, 72.0])
 
 
 def test_process_results_are_those_of_the_current_run(coordinator):
@@ -78,6 +80,9 @@ def test_process_results_are_those_of_the_current_run(coordinator):
     coordinator.run_distributed_tests({**config, "grid": {"model": "bert"}, "run_id": "first"})
     coordinator.run_distributed_tests({**config, "grid": {"model": "vit"}})
     assert set(coordinator.process_results("model")["results"]["basic_statistics"]) == {"vit"}
+    assert set(coordinator.process_results()["results"]["basic_statistics"]) == {"vit:cpu"}
+    with pytest.raises(UnknownNameError, match="did you mean 'model'"):
+        coordinator.process_results("modell")
     with pytest.raises(SchemaError, match="a run 'first' already"):
         coordinator.run_distributed_tests({**config, "grid": {"model": "vit"}, "run_id": "first"})
 
@@ -170,6 +175,17 @@ def test_commands_get_the_grid_and_may_fail_or_say_nonsense(coordinator):
     assert "out of memory" in found["failing"]["error"]
     assert "can't be run" in found["missing"]["error"]
     assert report.notes == ("1 runs of 'nonsense' passed without saying a result.",)
+
+
+def test_a_run_in_which_all_fails_has_aggregates_too(coordinator):
+    config = {"tests": ["false"], "executor": "threads", "workers": 1, "retries": 0, "result_type": "integration"}
+    report = coordinator.run_distributed_tests(config)
+    assert report.counts["failed"] == 1
+    assert coordinator.process_results()["raw_result_count"] == 1
+    with BenchmarkDBManager(":memory:") as empty:
+        coordinator = TestCoordinator(db_manager=empty)
+        coordinator.run_distributed_tests({**config, "tests": ["true"]})
+        assert coordinator.process_results()["results"]["basic_statistics"]["unknown:cpu"]["passed"]["rate"] == 1.0
 
 
 def test_a_slow_worker_is_quarantined_while_the_run_goes_on(coordinator):
