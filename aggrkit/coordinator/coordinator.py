@@ -177,7 +177,7 @@ class TestCoordinator:
         """
         if self.current_run_id is None:
             raise AggrError("nothing was run yet; call run_distributed_tests first")
-        run = {"run_id": self.current_run_id}
+        run: Any = {"run_id": self.current_run_id}
         answer = self.result_aggregator.aggregate_results(self._result_type, aggregation_level, filter_params=run)
         self._keep(Selection(aggregation_level, where=run, result_type=self._result_type))
         return answer

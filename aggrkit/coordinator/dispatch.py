@@ -21,6 +21,7 @@ __all__ = ["Dispatch"]
 _TICK_SECONDS: Final = 0.2
 _PATIENCE_SECONDS: Final = 30.0
 _GRACE_SECONDS: Final = 2.0
+_ON_THE_WAY: Final = 2
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Dispatch:
     tests : mapping
         Name to the test: a function is handed to the crew, all else is said by the task.
     bring : callable
-        ``(task, member, ran)``: takes in what a task found, and ends it.
+        ``(task, member, ran) -> future``: takes in what a task found, and ends it.
     retries : int, optional
         How many times a task that fails is run again.
     """
@@ -56,7 +57,7 @@ class Dispatch:
         queue: TaskQueue,
         crew: Crew,
         tests: Mapping[str, Any],
-        bring: Callable[[Task, Member, Ran], object],
+        bring: Callable[[Task, Member, Ran], Future[None]],
         *,
         retries: int = 0,
     ) -> None:
@@ -67,21 +68,24 @@ class Dispatch:
         self._retries = retries
         self._failures: dict[str, int] = {}
         self._running: dict[Future[Ran], _Running] = {}
+        self._bringing: dict[Future[None], _Running] = {}
         self._instances: dict[str, str] = {}
         self._idle_since: float | None = None
 
     @property
     def free(self) -> int:
-        """How many workers are there that have nothing to do."""
-        return max(0, len(self._instances) - len(self._running))
+        """How many workers are there that have nothing to do, though all that was found is known."""
+        return max(0, len(self._instances) - len(self._running) - len(self._bringing))
 
     def step(self) -> bool:
         """Give out tasks, and take in what has been found in the next moment; say whether there is more to do."""
         members = self._call_the_roll()
         self._give(members)
         self._stop_overdue()
-        ended = wait(self._running, timeout=_TICK_SECONDS, return_when=FIRST_COMPLETED).done
-        if self._running:
+        futures: list[Future[Any]] = [*self._running, *self._bringing]
+        wait(futures, timeout=_TICK_SECONDS, return_when=FIRST_COMPLETED)
+        ended = [future for future in self._running if future.done()]
+        if self._running or self._bringing:
             self._idle_since = None
         else:
             self._wait_for_workers()
@@ -90,7 +94,10 @@ class Dispatch:
         self._give([member for member in members if member.name not in lost])
         for running, future in collected:
             self._collect(running, future)
-        return bool(self._running or self._queue.waiting())
+        for brought in [future for future in self._bringing if future.done()]:
+            del self._bringing[brought]
+            brought.result()
+        return bool(self._running or self._bringing or self._queue.waiting())
 
     def _call_the_roll(self) -> list[Member]:
         """Tell the queue who is there, who has gone, and who has come back as another process."""
@@ -103,13 +110,16 @@ class Dispatch:
                 self._queue.heartbeat(member.name)
                 continue
             self._instances[member.name] = member.instance
-            running = [r.lease.task.task_id for r in self._running.values() if r.member == member]
+            held = (*self._running.values(), *self._bringing.values())
+            running = [each.lease.task.task_id for each in held if each.member.name == member.name]
             self._queue.register(
                 member.name, member.hardware, member.capabilities, instance=member.instance, running=running
             )
         return members
 
     def _give(self, members: list[Member]) -> None:
+        if len(self._bringing) > _ON_THE_WAY * len(members):
+            return  # what is found must not pile up, nor be known too late
         busy = {running.member.name for running in self._running.values()}
         for member in members:
             if member.name in busy or self._instances.get(member.name) != member.instance:
@@ -151,7 +161,7 @@ class Dispatch:
         if not ran.success and failed <= self._retries:
             self._queue.give_back(task.task_id, running.member.name, f"it failed: {ran.error}")
         else:
-            self._bring(task, running.member, ran)
+            self._bringing[self._bring(task, running.member, ran)] = running
 
     def _wait_for_workers(self) -> None:
         """Give up tasks that nobody has been there to run for too long."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import queue
 import time
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -73,6 +74,7 @@ class Run:
         self._state: Literal["completed", "interrupted"] = "interrupted"
         self._started = time.monotonic()
         self._looking: Future[None] | None = None
+        self._brought: queue.SimpleQueue[tuple[Task, Ran]] = queue.SimpleQueue()
 
     def go(self) -> None:
         """Run all tasks; whatever ends it, what was acknowledged is in the store then.
@@ -90,15 +92,18 @@ class Run:
             stack.callback(self._queue.log.listen(self._note_event))
             advance = stack.enter_context(self._shown())
             bringing = Bringing(self._queue, intake)
+            porter = stack.enter_context(ThreadPoolExecutor(1, "aggrkit-bring"))
 
-            def bring(task: Task, member: Member, ran: Ran) -> None:
-                self._note_result(task, bringing.bring(task, member, ran))
+            def bring(task: Task, member: Member, ran: Ran) -> Future[None]:
+                return porter.submit(lambda: self._brought.put((task, bringing.bring(task, member, ran))))
 
             dispatch = Dispatch(self._queue, self._crew, self._config.tests, bring, retries=self._config.retries)
             self._queue.add(self._plan.tasks() if self._contests is None else self._contests.begin())
             going_on = True
             while going_on:
                 going_on = dispatch.step()
+                while not self._brought.empty():
+                    self._note_result(*self._brought.get())
                 going_on = self._more(dispatch.free) or going_on
                 self._look(intake, health)
                 counts = self._queue.counts()
