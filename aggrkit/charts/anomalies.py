@@ -11,6 +11,7 @@ import pandas as pd
 from aggrkit.charts.parts import (
     MOST_LINES,
     SHORT,
+    STATUS,
     count,
     data,
     finished,
@@ -35,6 +36,7 @@ __all__ = ["anomalies_chart"]
 _MOST_POINTS: Final = 90
 _MOST_A_LINE: Final = 10
 _FARTHEST: Final = 1e6
+_SUSPECT: Final = "datum.status === 'suspect'"
 # no group has these names
 _VALUE, _LOWER, _UPPER = "__value", "__lower", "__upper"
 _P, _SIZE, _VERDICT = "__p", "__size", "__verdict"
@@ -93,6 +95,7 @@ def anomalies_chart(anomalies: pd.DataFrame, groups: Sequence[str] = ()) -> alt.
             "x": _distance(shown),
             "verdict": shown[_VERDICT],
             "said": said,
+            "status": _suspects(shown, groups),
             "first": [True if place < len(first) else None for place in range(len(said))],
         }
     )
@@ -101,12 +104,15 @@ def anomalies_chart(anomalies: pd.DataFrame, groups: Sequence[str] = ()) -> alt.
     hidden = len(told) - len(shown)
     many = "1 anomaly" if len(told) == 1 else f"{len(told):,} anomalies"
     best = told.iloc[0]
+    hollow = ["hollow: a suspect, to be confirmed"] if _suspects(shown, groups).notna().any() else []
     return finished(
         _layers(names, shown, _distance(shown)),
         values=values,
         title=title,
         subtitle=[
-            "; ".join(part for part in (fixed_part(first, [*groups, "metric"]), "band: what was expected") if part),
+            "; ".join(
+                part for part in (fixed_part(first, [*groups, "metric"]), "band: what was expected", *hollow) if part
+            ),
             f"{hidden:,} more not shown (less certain)" if hidden else "",
         ],
         description=f"{many} in {count(len(order), 'group')}: {counted}; most certain is {names[0]}, "
@@ -131,16 +137,30 @@ def _layers(names: Sequence[str], shown: pd.DataFrame, distance: pd.Series[float
     tips = [
         alt.Tooltip("label:N", title="group"),
         alt.Tooltip("verdict:N", title="severity"),
+        alt.Tooltip("status:N"),
         alt.Tooltip("said:N", title="value"),
         alt.Tooltip("x:Q", title="half ranges from the middle", format="+,.3~g"),
     ]
-    points = alt.Chart().mark_point(filled=True, size=70, opacity=0.85)
+    encoded = (
+        alt.Chart()
+        .transform_calculate(status=STATUS)
+        .encode(x=x, y=rows_axis(names), color=colour, shape=shape, tooltip=tips)
+    )
     return [
         band.encode(x=alt.X("low:Q", scale=scale, axis=axis), x2="high"),
         zero.encode(x=x),
-        points.encode(x=x, y=rows_axis(names), color=colour, shape=shape, tooltip=tips),
+        encoded.transform_filter(f"!({_SUSPECT})").mark_point(filled=True, size=70, opacity=0.85),
+        encoded.transform_filter(_SUSPECT).mark_point(filled=False, size=70, strokeWidth=2, opacity=1),
         side_text().transform_filter("datum.first"),
     ]
+
+
+def _suspects(shown: pd.DataFrame, groups: Sequence[str]) -> pd.Series[str]:
+    """Return "suspect" for the anomalies that may yet prove to be something else, and None for all others."""
+    if "status" in groups or "status" not in shown:
+        return pd.Series(None, index=shown.index, dtype=object)
+    status = shown["status"].astype(object)
+    return status.where(status.eq("suspect"), None)
 
 
 def _distance(lines: pd.DataFrame) -> pd.Series[float]:

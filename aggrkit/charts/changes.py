@@ -11,6 +11,7 @@ import pandas as pd
 from aggrkit.charts.forest import counted
 from aggrkit.charts.parts import (
     MOST_LINES,
+    STATUS,
     count,
     data,
     finished,
@@ -155,7 +156,7 @@ def _layers(shown: pd.DataFrame, names: Sequence[str]) -> list[alt.Chart]:
     scale, whole = alt.Scale(type="utc"), [ends.min() - pad, ends.max() + pad]  # said once: Vega-Lite compares no times
     at, low = (alt.X(f"{name}:T", scale=scale, axis=axis) for name in ("t", "low"))
     placed = alt.X("t:T", scale=alt.Scale(type="utc", domain=whole, nice=False), axis=axis)
-    base = alt.Chart().encode(y=rows_axis(), color=colour, tooltip=tips)
+    base = alt.Chart().transform_calculate(status=STATUS).encode(y=rows_axis(), color=colour, tooltip=tips)
     spans = base.transform_filter("isValid(datum.low) && isValid(datum.high)")
     filled = base.mark_point(size=80, opacity=1, filled=True).encode(x=placed, y=rows_axis(names), shape=shape)
     hollow = base.mark_point(size=80, opacity=1, strokeWidth=2).encode(x=at, shape=shape)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MOST_LINES",
     "SHORT",
+    "STATUS",
     "amount",
     "axis_format",
     "clean",
@@ -47,6 +48,8 @@ __all__ = [
 MOST_LINES: Final = 40
 SHORT: Final = "abs(datum.value) < 1e4 ? format(datum.value, ',.4~g') : format(datum.value, '.3~s')"
 """How an axis or a legend writes numbers that lie far apart: 0.5, 1,000, 25k."""
+STATUS: Final = "datum.status || 'confirmed'"
+"""The status of a mark: records name only those that aren't confirmed."""
 
 _DIGITS: Final = 6
 _LONGEST: Final = 200

@@ -13,6 +13,7 @@ _OPTIONS: Final = (
     (r"\blevel=\[\.\.\.\]", "--level COLUMN,..."),
     (r"\blevel=\[\]", "--level ''"),
     (r"\btable=\.\.\.", "--table NAME"),
+    (r"\btable='(.*?)'", r"--table \1"),
     (r"'table'", "--table"),
 )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
+from aggrkit.markdown import escaped, grid
 from aggrkit.wire import plain
 
 if TYPE_CHECKING:
@@ -156,26 +157,14 @@ def _markdown(content: Mapping[str, Any]) -> str:
     lines = ["# Test results", "", f"**{_STATUS[status['status']]}**", ""]
     lines += [f"- {label}: {value}" for label, value in _figures(status)]
     lines += ["", "## Findings", ""]
-    lines += [f"- {_escaped(words)}" for words in content["words"]] or ["- nothing yet"]
+    lines += [f"- {escaped(words)}" for words in content["words"]] or ["- nothing yet"]
     for section in _sections(content):
-        lines += ["", f"## {_escaped(section.title)}", ""]
+        lines += ["", f"## {escaped(section.title)}", ""]
         lines += [section.words, ""] if section.words else []
         if section.table is not None:
-            lines += _markdown_table(section.table)
+            lines += grid(section.table.columns, section.table.rows)
             lines += ["", section.table.note] if section.table.note else []
     return "\n".join(lines).rstrip() + "\n"
-
-
-def _markdown_table(table: _Table) -> list[str]:
-    head = f"| {' | '.join(_escaped(name) or ' ' for name in table.columns)} |"
-    rule = f"|{'|'.join(' --- ' for _ in table.columns)}|"
-    return [head, rule, *(f"| {' | '.join(_escaped(cell) or ' ' for cell in row)} |" for row in table.rows)]
-
-
-def _escaped(text: str) -> str:
-    for mark in ("\\", "|", "<", ">", "*", "_", "`", "[", "]"):
-        text = text.replace(mark, f"\\{mark}")
-    return " ".join(text.split())
 
 
 def _page(content: Mapping[str, Any], charts: Mapping[str, Any]) -> str:

@@ -37,8 +37,8 @@ class Calibration(Finding):
         elif raw["ci_upper"] < raw["stated"] / 2:
             lines.append("That is far less than stated: the test is careful here, and small changes need more runs.")
         if meta["aligned"]:
-            some = counted(meta["aligned"], "line")
-            lines.append(f"{some} with a verdict was set back to no change first, so that a true change is no noise.")
+            some = f"{counted(meta['aligned'], 'line')} with a verdict {'was' if meta['aligned'] == 1 else 'were'}"
+            lines.append(f"{some} set back to no change first, so that a true change is no noise.")
         lines.append(
             f"Exchanged were {meta['exchanged']}, in a table of {counted(meta['lines'], 'line')}; "
             f"design {meta['design']!r}, margin {margin_words(meta['margin'])}, alpha {meta['alpha']:g}, "

@@ -10,7 +10,7 @@ import pandas as pd
 from aggrkit.model.schema import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -85,36 +85,43 @@ def differing(sample: Sample) -> list[list[str]]:
     ]
     watched += [(f"m{k}", column, True) for k, column in enumerate(data.matching.on)]
     names: list[list[str]] = [[] for _ in range(cells)]
-    sizes = sample.column("n")
     for key, column, only_unlike in watched:
         looked_at = ~sample.like[sample.cell] if only_unlike else sample.compared()
         if column.role is Role.WORKER:
             looked_at = looked_at & ~sample.refined[sample.cell]
         if not looked_at.any():
             continue
-        value = data.units[key].to_numpy()[sample.rows]
-        part = pd.DataFrame({"cell": sample.cell, "side": sample.side, "value": value, "n": sizes})[looked_at]
-        shares = (
-            part.groupby(["cell", "value", "side"], dropna=False, observed=True)["n"]
-            .sum()
-            .unstack("side", fill_value=0)
-        )
-        shares = shares.reindex(columns=[0, 1], fill_value=0)
-        totals = shares.groupby(level="cell").transform("sum")
-        apart = ((shares[0] / totals[0] - shares[1] / totals[1]).abs().groupby(level="cell").sum() / 2).fillna(0.0)
-        for cell in apart.index[apart.gt(_UNLIKE)]:
-            names[int(cell)].append(_described(column.name, shares.loc[cell]))
+        for cell, values in _apart(sample, data.units[key], looked_at):
+            names[cell].append(_described(column.name, values))
     return names
 
 
-def _described(name: str, shares: pd.DataFrame) -> str:
-    before, after = shares[0].idxmax(), shares[1].idxmax()
-    one_each = (shares[0] > 0).sum() == 1 and (shares[1] > 0).sum() == 1
-    texts = [_text(value) for value in (before, after)]
-    return f"{name} ({texts[0]} -> {texts[1]})" if one_each and max(map(len, texts)) <= 40 else name
+def _apart(
+    sample: Sample, column: pd.Series[Any], looked_at: NDArray[np.bool_]
+) -> Iterator[tuple[int, list[pd.Index[Any]]]]:
+    """Give the cells whose sides share less than half of the values of a column, and the values of either side."""
+    codes, values = pd.factorize(column, use_na_sentinel=False)
+    key = (sample.cell * len(values) + codes[sample.rows])[looked_at]
+    pairs, pair = np.unique(key, return_inverse=True)
+    cell, code = np.divmod(pairs, len(values))
+    place = sample.side[looked_at] * len(pairs) + pair
+    mass = np.bincount(place, sample.column("n")[looked_at], 2 * len(pairs)).reshape(2, -1)
+    totals = [np.bincount(cell, weight, sample.data.cells)[cell] for weight in mass]
+    with np.errstate(invalid="ignore"):
+        shares = [weight / total for weight, total in zip(mass, totals, strict=True)]
+    distance = np.nan_to_num(np.bincount(cell, np.abs(shares[0] - shares[1]), sample.data.cells) / 2)
+    for found in np.flatnonzero(distance > _UNLIKE).tolist():
+        mine = slice(*np.searchsorted(cell, [found, found + 1]))
+        yield found, [values[code[mine][weight[mine] > 0]] for weight in mass]
 
 
-def _text(value: object) -> str:
-    if value is None or value != value:
+def _described(name: str, values: Sequence[Any]) -> str:
+    """Name a column whose values differ; with the values, where each side has one."""
+    texts = [_text(side[0]) for side in values if len(side) == 1]
+    return f"{name} ({texts[0]} -> {texts[1]})" if len(texts) == 2 and max(map(len, texts)) <= 40 else name
+
+
+def _text(value: Any) -> str:
+    if pd.isna(value):
         return "missing"
     return f"{value:g}" if isinstance(value, float) else str(value)

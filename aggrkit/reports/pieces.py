@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import html
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from aggrkit.markdown import escaped, grid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["TONES", "Piece", "Table", "escaped", "figures", "paragraphs", "stacked", "verdict"]
+__all__ = ["TONES", "Piece", "Table", "figures", "paragraphs", "stacked", "verdict"]
 
 TONES: Final = {
     "bad": ("Regressed", "■"),
@@ -100,10 +101,7 @@ class Table:
     def _markdown(self) -> str:
         lines = [f"### {escaped(self.title)}", ""] if self.title else []
         if self.rows:
-            lines.append(f"| {' | '.join(escaped(name) or ' ' for name in self.columns)} |")
-            marks = (" ---: " if place in self.numbers else " --- " for place in range(len(self.columns)))
-            lines.append(f"|{'|'.join(marks)}|")
-            lines += [f"| {' | '.join(escaped(text) or ' ' for text in row)} |" for row in self.rows]
+            lines += grid(self.columns, self.rows, [place in self.numbers for place in range(len(self.columns))])
         lines += ["", escaped(self.note)] if self.note else []
         return "\n".join(lines)
 
@@ -148,8 +146,3 @@ def paragraphs(said: Mapping[str, Sequence[str]]) -> Piece:
 def stacked(pieces: Sequence[Piece]) -> Piece:
     """Return several pieces as one, below each other."""
     return Piece("".join(piece.html for piece in pieces), "\n\n".join(piece.markdown for piece in pieces))
-
-
-def escaped(text: str) -> str:
-    """Return text for Markdown, on one line."""
-    return " ".join(re.sub(r"([\\|<>*_`\[\]])", r"\\\1", text).split())

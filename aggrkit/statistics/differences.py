@@ -290,11 +290,12 @@ def _dealt(score: Floats, group: ArrayLike, stratum: ArrayLike | None, ddof: int
     table: Any = csr_array((np.sqrt(spread / size)[s], (s, g)), shape=(strata, groups))
     table.sum_duplicates()
     covariance = np.diag(np.bincount(g, spread[s], groups)) - (table.T @ table).toarray()
-    value, vector = np.linalg.eigh(covariance)
-    kept = value > _RANK_LOST * max(float(value[-1]), 0.0)
+    dealt = np.flatnonzero(covariance.any(axis=0))  # alone in its strata, a group can only have what it has
+    value, vector = np.linalg.eigh(covariance[np.ix_(dealt, dealt)])
+    kept = value > _RANK_LOST * value.max(initial=0.0)
     if not kept.any() or np.ptp(score) == 0:
         return undefined
-    along = vector[:, kept].T @ np.bincount(g, off, groups)
+    along = vector[:, kept].T @ np.bincount(g, off, groups)[dealt]
     statistic = float((along**2 / value[kept]).sum())
     df = int(kept.sum())
     return Differing(statistic, df, float(chdtrc(df, statistic)), n, strata)

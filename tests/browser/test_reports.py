@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from aggrkit.charts.display import MIME_TYPE
 from aggrkit.reports.export import About, verdict_of, written
 from tests.browser.watched import Watched
 from tests.reports.cells import notebook_of, run_cells
-from tests.reports.results import SIDES, results
+from tests.reports.results import REAL, SIDES, results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-NAMES = ["regression"]
+NAMES = list(REAL)
+OF_REAL = [pytest.param(f"{name} of real results", marks=pytest.mark.data) for name in NAMES]
 CUT = """() => {
     const page = document.documentElement.clientWidth;
     return [...document.querySelectorAll("figure.chart svg, table")]
@@ -42,11 +44,15 @@ class Notebooks(dict[str, "NotebookNode"]):
         super().__init__()
         self._planted = planted
 
-    def __missing__(self, name: str) -> NotebookNode:
+    def __missing__(self, key: str) -> NotebookNode:
+        name, _, real = key.partition(" of ")
         source, asked = str(self._planted), SIDES if name == "regression" else {}
+        if real:
+            file, asked = REAL[name]
+            source = str(Path(os.environ["AGGRKIT_TEST_DATA"]) / file)
         with pytest.MonkeyPatch.context() as patch:
-            self[name] = notebook_of(name, run_cells(name, patch, source=source, repeats=3, **asked))
-        return self[name]
+            self[key] = notebook_of(name, run_cells(name, patch, source=source, repeats=3, **asked))
+        return self[key]
 
 
 class Pages(dict[str, Path]):
@@ -93,7 +99,7 @@ def charts_in(notebook: NotebookNode) -> int:
     return sum(MIME_TYPE in output.data for cell in notebook.cells for output in cell.get("outputs", []))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *OF_REAL])
 def test_every_chart_is_live_and_nobody_is_asked(
     name: str, pages: Pages, notebooks: Notebooks, watched: Watched
 ) -> None:
@@ -114,7 +120,7 @@ def test_every_chart_is_live_and_nobody_is_asked(
     watched.assert_clean()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *OF_REAL])
 def test_with_scripts_off_every_chart_has_its_picture(
     name: str, pages: Pages, notebooks: Notebooks, still: Watched
 ) -> None:
@@ -176,14 +182,15 @@ def test_the_pdf_says_the_same_and_cuts_nothing(
     assert tallest <= 235 / 25.4 * 96 + 1
 
 
+@pytest.mark.parametrize("name", NAMES)
 def test_the_notebook_shows_every_chart_though_nobody_trusts_it(
-    notebook: Callable[..., object], notebooks: Notebooks, tmp_path: Path, watched: Watched
+    name: str, notebook: Callable[..., object], notebooks: Notebooks, tmp_path: Path, watched: Watched
 ) -> None:
-    path = tmp_path / "regression.ipynb"
-    nbformat.write(notebooks["regression"], path)
+    path = tmp_path / f"{name}.ipynb"
+    nbformat.write(notebooks[name], path)
     book = notebook(path=path, run=False)
     assert not book.trusted()
-    for place, cell in enumerate(notebooks["regression"].cells):
+    for place, cell in enumerate(notebooks[name].cells):
         drawn = [output for output in cell.get("outputs", []) if MIME_TYPE in output.data]
         if drawn:
             output = book.output(place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -353,6 +354,23 @@ def test_suspects_and_drifts_look_otherwise_than_confirmed_changes() -> None:
     drifts = [layer for layer in layers if "'trend'" in json.dumps(layer.get("transform"))]
     assert sorted(layer["mark"].get("filled", False) for layer in suspects) == [False, True]
     assert len({layer["mark"]["strokeWidth"] for layer in drifts}) == 2
+
+
+def test_anomalies_that_are_suspect_are_hollow() -> None:
+    line = {"model": "bert", "metric": "latency_ms", "lower": 2.0, "upper": 4.0, "severity": "major"}
+    line |= {"score": 6.0, "pvalue_adjusted": 0.001}
+    sure, unsure = line | {"value": 9.0, "status": "confirmed"}, line | {"value": 8.0, "status": "suspect"}
+    shown = aggrkit.charts.anomalies_chart(pd.DataFrame([sure, unsure]), ["model"])
+    assert "hollow: a suspect" in " ".join(shown.to_dict()["title"]["subtitle"])
+    points = re.findall(r'<path [^>]*"point"[^>]*>', vl_convert.vegalite_to_svg(shown.to_dict()))
+    assert {re.search(r"status: (\w+)", point)[1]: "fill=" in point for point in points} == {
+        "confirmed": True,
+        "suspect": False,
+    }
+    alone = aggrkit.charts.anomalies_chart(pd.DataFrame([sure]), ["model"]).to_dict()
+    assert "hollow" not in " ".join(alone["title"]["subtitle"])
+    of_a_group = pd.DataFrame([line | {"value": 9.0, "status": "suspect"}])
+    assert "hollow" not in str(aggrkit.charts.anomalies_chart(of_a_group, ["status"]).to_dict())
 
 
 def test_noise_is_split_by_its_variance() -> None:

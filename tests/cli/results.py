@@ -47,11 +47,13 @@ def frame() -> pd.DataFrame:
 
 
 def write(folder: Path) -> Path:
-    """Write the results as CSV, Parquet and DuckDB, and a file of another tool, and return the folder."""
+    """Write the results as CSV, Parquet and DuckDB, also in two tables, and a file of another tool."""
     results = frame()
     results.to_csv(folder / "results.csv", index=False)
     results.to_parquet(folder / "results.parquet", index=False)
     with duckdb.connect(str(folder / "results.duckdb")) as connection:
         connection.execute("CREATE TABLE results AS FROM results")
+    with duckdb.connect(str(folder / "tables.duckdb")) as connection:
+        connection.execute("CREATE TABLE nightly AS FROM results; CREATE TABLE weekly AS FROM results")
     shutil.copy(FOLDER / "pytest_benchmark" / "rounds.json", folder / "bench.json")
     return folder

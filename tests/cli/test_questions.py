@@ -248,6 +248,7 @@ def test_a_file_is_written_whole_in_the_form_of_its_name(name: str, run: Callabl
     ("line", "code", "said"),
     [
         ("stats nowhere.csv", 3, "nowhere.csv is not there"),
+        ("stats tables.duckdb", 2, "say which: --table nightly; there are 'nightly', 'weekly'"),
         ("stats results.csv --metric latency_m", 2, "did you mean 'latency_ms'?"),
         ("stats results.csv --level modle", 2, "did you mean 'model'?"),
         ("stats results.csv --where modle=bert", 2, "did you mean 'model'?"),
