@@ -81,7 +81,7 @@ def finished(queue: TaskQueue, given: Given) -> dict[str, Any]:
 def _record(
     record: Mapping[str, Any], place: int, task_id: str, labels: Mapping[str, Any], worker: Worker | None
 ) -> dict[str, Any]:
-    own = {role_of(name): name for name in record if record[name] is not None} if record else {}
+    own = {role: name for name, value in record.items() if value is not None and (role := role_of(name)) is not None}
     kept = dict(record)
     if _IDENTITY in own:  # a task that was run twice counts once, whatever ids its runs made up
         kept["reported_id"] = str(kept.pop(own[_IDENTITY]))

@@ -13,7 +13,7 @@ from aggrkit.model.schema import Role
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["SECONDS", "Durations"]
+__all__ = ["SECONDS", "Durations", "Kind", "kind_of"]
 
 SECONDS: Final = "execution_time_seconds"
 """The field of a stored result that tells how long its task took."""
@@ -24,6 +24,9 @@ _FIRST: Final = ("test_case", Role.MODEL.value, Role.HARDWARE.value, Role.TASK_T
 _NOT_TELLING: Final = frozenset(
     {role.value for role in (Role.RUN, Role.WORKER, Role.TIMESTAMP, Role.RESULT_ID, Role.REPEAT)}
 )
+
+Kind = frozenset[tuple[str, str]]
+"""The labels that tell a kind of task, with their values."""
 
 _Names = tuple[str, ...]
 _Values = tuple[str, ...]
@@ -78,12 +81,16 @@ class Durations:
 
     def expected(self, labels: Mapping[str, Any]) -> float | None:
         """Return the median of the tasks that are most like one with these labels; None where nothing is known."""
-        told = _told(labels)
-        for names in _ever_fewer(told):
+        return self.expected_of(kind_of(labels))[0]
+
+    def expected_of(self, kind: Kind) -> tuple[float | None, bool]:
+        """Return what is expected of a kind of task, and whether tasks of this very kind tell."""
+        told = dict(kind)
+        for place, names in enumerate(_ever_fewer(told)):
             seconds = self._by_names(names).get(tuple(told[name] for name in names))
             if seconds:
-                return statistics.median(seconds)
-        return None
+                return statistics.median(seconds), place == 0
+        return None, False
 
     def _by_names(self, names: _Names) -> dict[_Values, deque[float]]:
         """Return the durations by the values of some labels; made when they are first asked for."""
@@ -93,6 +100,11 @@ class Durations:
                 _add(found, names, told, seconds)
             self._by[names] = found
         return self._by[names]
+
+
+def kind_of(labels: Mapping[str, Any]) -> Kind:
+    """Return what tells the kind of a task among its labels."""
+    return frozenset(_told(labels).items())
 
 
 def _add(found: dict[_Values, deque[float]], names: _Names, told: Mapping[str, str], seconds: float) -> None:

@@ -15,7 +15,8 @@ __all__ = ["Event", "EventLog"]
 
 _KEPT: Final = 10_000
 _UNPLANNED: Final = frozenset(
-    {"lost", "again", "late", "duplicate", "failed", "returned", "replaced", "quarantined", "released", "clock"}
+    {"lost", "again", "late", "duplicate", "failed", "abandoned", "returned", "replaced", "clock"}
+    | {"quarantined", "kept", "released"}
 )
 
 
@@ -30,8 +31,8 @@ class Event:
     at : float
         When, in seconds since 1970, for people; nothing is decided by it.
     kind : str
-        "registered", "replaced", "left", "lost", "returned", "quarantined", "released", "clock" of workers; "added",
-        "taken", "done", "failed", "again", "late", "duplicate", "cancelled" of tasks.
+        "registered", "replaced", "left", "lost", "returned", "quarantined", "kept", "released", "clock" of workers;
+        "added", "taken", "done", "failed", "again", "late", "duplicate", "cancelled", "abandoned" of tasks.
     words : str
         A sentence.
     worker_id, task_id : str or None
@@ -47,6 +48,11 @@ class Event:
     worker_id: str | None = None
     task_id: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def unplanned(self) -> bool:
+        """Whether nobody planned it: a lost worker, a task that is run again, a late result."""
+        return self.kind in _UNPLANNED
 
 
 class EventLog:
@@ -86,7 +92,7 @@ class EventLog:
 
     def report(self) -> list[str]:
         """Return what happened that nobody planned, a sentence each: lost workers, tasks run again, late results."""
-        return [event.words for event in self.since() if event.kind in _UNPLANNED]
+        return [event.words for event in self.since() if event.unplanned]
 
     def listen(self, listener: Callable[[Event], object]) -> Callable[[], None]:
         """Call a function at each event; returns what ends it."""

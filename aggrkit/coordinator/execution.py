@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Ran", "execute"]
+__all__ = ["Ran", "execute", "said"]
 
 _CALLER: Final = Path(__file__).with_name("call.py")
 _LAST: Final = 500
@@ -96,14 +96,14 @@ async def execute(task: Mapping[str, Any]) -> Ran:
             await process.wait()
     seconds = time.monotonic() - start
     if process.returncode:
-        said = err.decode("utf-8", "replace").strip().splitlines()
-        words = said[-1][-_LAST:] if said else "it wrote nothing"
+        lines = err.decode("utf-8", "replace").strip().splitlines()
+        words = lines[-1][-_LAST:] if lines else "it wrote nothing"
         return Ran(False, seconds, error=f"it ended with {process.returncode}: {words}")
-    found, wrong = _said(out)
+    found, wrong = said(out)
     return Ran(wrong is None, found[0].pop("_seconds", seconds) if found else seconds, tuple(found), wrong)
 
 
-def _said(out: bytes) -> tuple[list[dict[str, Any]], str | None]:
+def said(out: bytes) -> tuple[list[dict[str, Any]], str | None]:
     """Return what a process said in its last line."""
     lines = out.decode("utf-8", "replace").strip().splitlines()
     if not lines:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["Foreman"]
 
 _LATEST: Final = 20_000
+_RESULT_ID: Final = Role.RESULT_ID.value
+_RUN: Final = Role.RUN.value
 
 
 class Foreman:
@@ -47,6 +49,10 @@ class Foreman:
         for record in self._store.get_test_results(limit=_LATEST):
             self._order.learn(record)
 
+    def is_due(self, count: int) -> bool:
+        """Say whether there are so many more results that it is time to look at them."""
+        return self._health.is_due(count)
+
     def look(self, count: int) -> list[str]:
         """Look at what workers brought, if there is much more of it; return the names of those quarantined for it.
 
@@ -59,7 +65,12 @@ class Foreman:
             return []
         known = {worker.worker_id for worker in self.queue.workers()}
         latest = self._store.get_test_results(limit=min(count, _LATEST))
-        return self._health.look([record for record in latest if _worker_of(record) in known], count)
+        return self._health.look([self._by_task(record) for record in latest if _worker_of(record) in known], count)
+
+    def _by_task(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Return a result with its task for a run: the tasks of one run are run one by one, by whoever is free."""
+        task_id = str(record.get(_RESULT_ID, "")).partition("#")[0]
+        return record if self.queue.task(task_id) is None else {**record, _RUN: task_id}
 
 
 def _worker_of(record: dict[str, Any]) -> Any:

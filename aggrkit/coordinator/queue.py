@@ -273,6 +273,15 @@ class TaskQueue:
             self.log.tell(status, words, worker_id, task_id, seconds=seconds)
             return status
 
+    def give_back(self, task_id: str, worker_id: str, why: str) -> bool:
+        """Let a task that a worker holds wait again, or end it if it was given out too often; say if it held it."""
+        with self._changed:
+            lease = self._leases.get(task_id)
+            if lease is None or lease.worker_id != worker_id:
+                return False
+            self._again(lease, why)
+            return True
+
     def expire(self) -> list[str]:
         """Take tasks back from workers that were silent for too long, and return the ids of these tasks."""
         with self._changed:
@@ -378,10 +387,10 @@ class TaskQueue:
             self._leases[name] = Lease(lease.task, lease.worker_id, lease.attempt, lease.started, until)
 
     def _again(self, lease: Lease, why: str) -> None:
-        """Let a task wait again, before all others; or end it, if it has lost too many workers."""
+        """Let a task wait again, before all others; or end it, if it was given out too often."""
         name = lease.task.task_id
         if lease.attempt >= self.attempts:
-            error = f"it lost its worker {lease.attempt} times; the last time {why}"
+            error = f"it was given out {lease.attempt} times in vain; the last time {why}"
             self._end(Outcome(name, "failed", lease.worker_id, None, error, lease.attempt))
             self.log.tell("failed", f"task {name} failed: {error}", lease.worker_id, name)
             return

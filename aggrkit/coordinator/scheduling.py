@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from aggrkit.coordinator.durations import SECONDS
+from aggrkit.coordinator.durations import SECONDS, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from aggrkit.coordinator.durations import Durations
+    from aggrkit.coordinator.durations import Durations, Kind
     from aggrkit.coordinator.events import Event
     from aggrkit.coordinator.queue import TaskQueue
     from aggrkit.coordinator.tasks import Task, Worker
 
 __all__ = ["LongestFirst"]
+
+_ENDED: Final = ("done", "failed", "cancelled")
 
 
 class LongestFirst:
@@ -52,6 +54,9 @@ class LongestFirst:
 
     def __init__(self, durations: Durations) -> None:
         self.durations = durations
+        self._kinds: dict[str, Kind] = {}
+        self._known: dict[Kind, float] = {}
+        self._guessed: dict[Kind, float] = {}
         self._lock = threading.Lock()
 
     def __call__(self, tasks: Sequence[Task], worker: Worker) -> Task | None:
@@ -62,20 +67,36 @@ class LongestFirst:
 
     def learn(self, result: Mapping[str, Any]) -> None:
         """Learn from a stored result."""
-        with self._lock:
-            self.durations.learn(result, result.get(SECONDS))
+        self._learn(result, result.get(SECONDS))
 
     def learn_from(self, queue: TaskQueue) -> Callable[[], None]:
         """Learn from every task of a queue that is done; returns what ends it."""
 
         def note(event: Event) -> None:
-            task = queue.task(event.task_id) if event.kind == "done" and event.task_id is not None else None
-            if task is not None:
-                with self._lock:
-                    self.durations.learn(task.labels, event.details.get("seconds"))
+            task = queue.task(event.task_id) if event.kind in _ENDED and event.task_id is not None else None
+            if task is None:
+                return
+            if event.kind == "done":
+                self._learn(task.labels, event.details.get("seconds"))
+            with self._lock:
+                self._kinds.pop(task.task_id, None)
 
         return queue.log.listen(note)
 
+    def _learn(self, labels: Mapping[str, Any], seconds: Any) -> None:
+        with self._lock:
+            self.durations.learn(labels, seconds)
+            self._known.pop(kind_of(labels), None)
+            self._guessed.clear()
+
     def _expected(self, task: Task) -> float:
-        found = self.durations.expected(task.labels)
-        return float("inf") if found is None else found
+        """Return how long a task is expected to take; it is worked out again only when there is something new."""
+        kind = self._kinds.get(task.task_id)
+        if kind is None:
+            kind = self._kinds[task.task_id] = kind_of(task.labels)
+        known = self._known.get(kind, self._guessed.get(kind))
+        if known is None:
+            found, exact = self.durations.expected_of(kind)
+            known = float("inf") if found is None else found
+            (self._known if exact else self._guessed)[kind] = known
+        return known

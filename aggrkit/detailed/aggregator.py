@@ -44,6 +44,9 @@ SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType(
         "anomaly_method": Setting("robust", "as in `aggrkit.Analysis.anomalies`", choices=METHODS),
         "anomaly_alpha": Setting(0.05, "as in `aggrkit.Analysis.anomalies`", below=0.5),
         "visualization_enabled": Setting(True, "whether charts are made"),
+        "results_kept": Setting(
+            200_000, "most results that are held in memory; those that came first make room for new ones", least=1
+        ),
     }
 )
 """Every setting that is used, with what it is for."""
@@ -100,7 +103,7 @@ class ResultAggregator:
         self.model_analysis: dict[str, Any] = {}
         self.update_thread: threading.Thread | None = None
         self.last_error: str | None = None
-        self._log = ResultLog()
+        self._log = ResultLog(self.config["results_kept"])
         self._analysis: Analysis | None = None
         self._findings: dict[str, Any] = {}
         self._seen = (-1, -1)  # versions of results and configuration that were analysed
@@ -124,6 +127,7 @@ class ResultAggregator:
         """
         with self._lock:
             self.config = updated(SETTINGS, self.config, config_updates)
+            self._log.keep(int(self.config["results_kept"]))
             self._revision += 1
 
     def start(self) -> None:
@@ -302,13 +306,15 @@ class ResultAggregator:
         dict
             ``status`` ("no_data", "healthy", "degraded": something regressed or is odd, "failing": fewer than half
             of the results pass), ``total_results, success_rate`` with interval, counts of models, devices and workers,
+            ``dropped_results`` (that made room for others, see the setting ``results_kept``),
             ``regression_count, anomaly_count, compared`` (what with what), ``running, last_error``.
         """
         self._update()
         found = {"status": "no_data", "total_results": 0, "regression_count": 0, "anomaly_count": 0}
         found |= self._findings.get("overall", {})
         running = self.update_thread is not None and self.update_thread.is_alive()
-        return dict(plain({**found, "running": running, "last_error": self.last_error}))
+        told = {"dropped_results": self._log.dropped, "running": running, "last_error": self.last_error}
+        return dict(plain({**found, **told}))
 
     def generate_report(self, format: str = "json", file_path: str | os.PathLike[str] | None = None) -> str:
         """Return a report of everything, and write it to a file.

@@ -33,7 +33,19 @@ UNKNOWN: Final = "unknown"
 
 
 class ResultLog:
-    """Results by id; the same one is kept once, in its latest form.
+    """Results by id; the same one is kept once, in its latest form, and those that came first make room for new ones.
+
+    Parameters
+    ----------
+    most : int, optional
+        How many are kept.
+
+    Attributes
+    ----------
+    records : dict
+        Result id to the result.
+    dropped : int
+        How many have made room.
 
     Examples
     --------
@@ -45,10 +57,13 @@ class ResultLog:
     1
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 200_000) -> None:
         self.records: dict[str, dict[str, Any]] = {}
-        self._live: set[str] = set()
+        self._most = most
+        self.dropped = 0
         self.version = 0
+        self._live: set[str] = set()
+        self._taken = 0
 
     def __len__(self) -> int:
         return len(self.records)
@@ -74,11 +89,13 @@ class ResultLog:
             raise SchemaError(f"a result is a dictionary that isn't empty; got {quoted(record)}")
         kept = {str(key): value for key, value in record.items()}
         name = self._id_of(kept, occurrence)
+        self._taken += 1
         if live and name not in self.records:
             self._live.add(name)
         if self.records.get(name) != kept:
             self.records[name] = kept
             self.version += 1
+            self._make_room()
         return name
 
     def add_all(self, records: Iterable[Mapping[str, Any]], *, live: bool) -> int:
@@ -103,7 +120,7 @@ class ResultLog:
         """Return the results as a source of answers, impossible values taken out; None where nothing is measured."""
         if not self.records:
             return None
-        frame = one_spelling(as_frame(list(self.records.values())))
+        frame = _one_kind_of_time(one_spelling(as_frame(list(self.records.values()))))
         sides = ["current" if name in self._live else "historical" for name in self.records]
         frame[LIVE] = pd.Series(sides, dtype="str")
         relation = frame_relation(frame)
@@ -129,6 +146,20 @@ class ResultLog:
         """How many results came in live."""
         return len(self._live)
 
+    def keep(self, most: int) -> None:
+        """Keep so many results from now on."""
+        self._most = most
+        before = self.dropped
+        self._make_room()
+        self.version += self.dropped > before
+
+    def _make_room(self) -> None:
+        while len(self.records) > self._most:
+            oldest = next(iter(self.records))
+            del self.records[oldest]
+            self._live.discard(oldest)
+            self.dropped += 1
+
     def _id_of(self, record: Mapping[str, Any], occurrence: int | None) -> str:
         given = _first(record, (IDENTIFIERS[Role.RESULT_ID], *SPELLINGS[Role.RESULT_ID]))
         if given is not None:
@@ -137,7 +168,16 @@ class ResultLog:
         if _first(record, SPELLINGS[Role.TIMESTAMP]) is not None:
             return digest
         # Without an id and a time nothing tells a repeat from a duplicate: repeats are data, and stay.
-        return f"{digest}-{len(self.records) if occurrence is None else f'history-{occurrence}'}"
+        return f"{digest}-{self._taken if occurrence is None else f'history-{occurrence}'}"
+
+
+def _one_kind_of_time(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return results with texts for times where some have texts: those that come in live do, and history doesn't."""
+    name = IDENTIFIERS[Role.TIMESTAMP]
+    if name not in frame or not any(isinstance(value, str) for value in frame[name]):
+        return frame
+    texts = [value.isoformat() if hasattr(value, "isoformat") else value for value in frame[name]]
+    return frame.assign(**{name: pd.Series(texts, index=frame.index, dtype="object")})
 
 
 def _first(record: Mapping[str, Any], names: Iterable[str]) -> Any:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import tempfile
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aggrkit.errors import ReportError, SourceError, UnknownNameError
+from aggrkit.progress import shown_progress
 from aggrkit.reports.choosing import chosen_template
 from aggrkit.reports.execution import executed, failure_of, require
 from aggrkit.reports.export import FORMATS, About, verdict_of, written
@@ -21,7 +22,7 @@ from aggrkit.reports.templates import template_of
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from aggrkit.analysis import Analysis
 
@@ -138,24 +139,8 @@ def report(
     )
 
 
-@contextmanager
-def _shown(name: str, why: str, progress: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """Show how far a report is, and what it is made from, on the screen or below a cell."""
+def _shown(name: str, why: str, progress: bool) -> contextlib.AbstractContextManager[Callable[[int, int], None] | None]:
+    """Show how far a report is, and what it is made from."""
     if not progress:
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    if why:
-        console.print(f"Template {name!r}, since {why}.", highlight=False, markup=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} cells"))
-    quiet = not (console.is_terminal or console.is_jupyter)
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True, disable=quiet) as bar:
-        task = bar.add_task(f"Report {name}", total=None)
-
-        def advance(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield advance
+        return contextlib.nullcontext()
+    return shown_progress(f"Report {name}", "cells", f"Template {name!r}, since {why}." if why else "")

@@ -64,6 +64,17 @@ def test_a_slow_worker_is_found_among_the_results_of_those_that_are_there(store)
     assert "latency_ms" in foreman.queue.worker("w3").quarantined
 
 
+def test_the_tasks_of_one_run_tell_of_workers_as_runs_do(store):
+    made = results("w3")
+    store.ingest([{**record, "run_id": "nightly"} for record in made], "performance")
+    foreman = Foreman(store)
+    for name in WORKERS:
+        foreman.queue.register(name)
+    assert foreman.look(len(made)) == []  # one run is not enough to tell
+    foreman.queue.add(Task(record["result_id"], run_id="nightly") for record in made)
+    assert foreman.look(2 * len(made)) == ["w3"]
+
+
 def test_a_server_quarantines_a_slow_worker_and_says_why(store):
     with Server(store, port=0, watch_seconds=0.1).running() as server, Client(server.url) as client:
         for name in WORKERS:

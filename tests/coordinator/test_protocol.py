@@ -363,6 +363,17 @@ def test_the_results_of_a_task_are_labelled_and_stored_under_its_id():
     assert len(face.jobs) == 1
 
 
+def test_results_are_labelled_with_all_of_their_task_whatever_else_they_say():
+    face = Face()
+    with_worker(face)
+    labels = {"model": "bert", "batch_size": 8, "note": "nightly", "result_type": "performance"}
+    face.queue.add([Task("labelled", labels=labels)])
+    result = {"latency_ms": 3.0, "pid": 7, "note": "mine"}
+    face.say({"type": "task_result", "worker_id": "w1", "task_id": "labelled", "result": result})
+    record = face.jobs[0].results[0].record
+    assert (record["batch_size"], record["pid"], record["note"]) == (8, 7, "mine")
+
+
 def test_a_failed_test_is_an_observation_where_its_type_is_known():
     face = Face()
     with_worker(face)

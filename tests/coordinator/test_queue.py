@@ -132,7 +132,7 @@ def test_a_task_that_loses_its_workers_fails_in_the_end(queue, clock):
     assert queue.take("w1") is None
     outcome = queue.outcomes()["poison"]
     assert (outcome.status, outcome.attempts) == ("failed", 3)
-    assert outcome.error.startswith("it lost its worker 3 times")
+    assert outcome.error.startswith("it was given out 3 times in vain")
 
 
 def test_a_failed_test_is_a_result_and_is_not_repeated(queue):

@@ -407,3 +407,47 @@ def test_an_impossible_setting_changes_nothing(wrong: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
         aggregator.configure(wrong)
     assert aggregator.config == before
+
+
+def test_memory_is_bounded_and_what_came_first_makes_room() -> None:
+    aggregator = ResultAggregator()
+    aggregator.configure({"results_kept": 50})
+    for k in range(200):
+        aggregator.process_test_result({"id": k, "model": "bert", "latency_ms": float(k)})
+    assert list(aggregator.test_results) == [str(k) for k in range(150, 200)]
+    status = aggregator.get_overall_status()
+    assert (status["total_results"], status["dropped_results"]) == (50, 150)
+    assert aggregator.get_dimension_analysis("model")["bert"]["latency_ms_min"] == 150.0
+    aggregator.process_test_result({"id": 160, "model": "bert", "latency_ms": 7.0})  # known: nothing has to go
+    assert len(aggregator.test_results) == 50
+    aggregator.configure({"results_kept": 10})
+    assert list(aggregator.test_results) == [str(k) for k in range(190, 200)]
+    assert aggregator.get_dimension_analysis("model")["bert"]["latency_ms_min"] == 190.0
+
+
+def test_repeats_without_id_and_time_stay_apart_however_many_were_dropped() -> None:
+    aggregator = ResultAggregator()
+    aggregator.configure({"results_kept": 5})
+    for _ in range(20):
+        aggregator.process_test_result({"model": "bert", "latency_ms": 1.0})
+    assert len(aggregator.test_results) == 5
+    assert aggregator.get_overall_status()["dropped_results"] == 15
+
+
+def test_times_of_history_and_texts_of_what_comes_in_live_go_together() -> None:
+    with BenchmarkDBManager(":memory:") as store:
+        times = [dt.datetime(2026, 3, 1, hour, tzinfo=dt.UTC) for hour in range(12)]
+        history = [
+            {"id": f"h{k}", "model": "bert", "latency_ms": 10 + k % 3, "timestamp": moment}
+            for k, moment in enumerate(times)
+        ]
+        store.ingest(history, "performance")
+        aggregator = ResultAggregator(db_manager=store)
+        aggregator.start()
+        aggregator.stop()
+        for k in range(3):
+            live = {"id": f"l{k}", "model": "bert", "timestamp": f"2026-03-02T{k:02}:00:00+00:00"}
+            aggregator.process_test_result({**live, "latency_ms": 20.0 + k % 3})
+        status = aggregator.get_overall_status()
+        assert status["total_results"] == 15
+        assert "3 results that came in live, against 12 of history" in status["compared"]
