@@ -14,6 +14,7 @@ from aggrkit.charts.parts import (
     STATUS,
     count,
     data,
+    drawn,
     finished,
     fixed_part,
     group_numbers,
@@ -106,7 +107,7 @@ def anomalies_chart(anomalies: pd.DataFrame, groups: Sequence[str] = ()) -> alt.
     best = told.iloc[0]
     hollow = ["hollow: a suspect, to be confirmed"] if _suspects(shown, groups).notna().any() else []
     return finished(
-        _layers(names, shown, _distance(shown)),
+        _layers(names, shown, _distance(shown), _suspects(shown, groups)),
         values=values,
         title=title,
         subtitle=[
@@ -120,7 +121,9 @@ def anomalies_chart(anomalies: pd.DataFrame, groups: Sequence[str] = ()) -> alt.
     )
 
 
-def _layers(names: Sequence[str], shown: pd.DataFrame, distance: pd.Series[float]) -> list[alt.Chart]:
+def _layers(
+    names: Sequence[str], shown: pd.DataFrame, distance: pd.Series[float], suspects: pd.Series[str]
+) -> list[alt.Chart]:
     farthest = max(10.0, float(distance.abs().max()))
     powers = [10.0**power for power in range(int(np.ceil(np.log10(farthest))) + 1)]
     step = 1 if len(powers) <= 4 else 2
@@ -146,11 +149,15 @@ def _layers(names: Sequence[str], shown: pd.DataFrame, distance: pd.Series[float
         .transform_calculate(status=STATUS)
         .encode(x=x, y=rows_axis(names), color=colour, shape=shape, tooltip=tips)
     )
+    suspect = suspects.notna()
+    marks = [
+        (~suspect, encoded.transform_filter(f"!({_SUSPECT})").mark_point(filled=True, size=70, opacity=0.85)),
+        (suspect, encoded.transform_filter(_SUSPECT).mark_point(filled=False, size=70, strokeWidth=2, opacity=1)),
+    ]
     return [
         band.encode(x=alt.X("low:Q", scale=scale, axis=axis), x2="high"),
         zero.encode(x=x),
-        encoded.transform_filter(f"!({_SUSPECT})").mark_point(filled=True, size=70, opacity=0.85),
-        encoded.transform_filter(_SUSPECT).mark_point(filled=False, size=70, strokeWidth=2, opacity=1),
+        *drawn(marks),
         side_text().transform_filter("datum.first"),
     ]
 

@@ -14,6 +14,7 @@ from aggrkit.charts.parts import (
     STATUS,
     count,
     data,
+    drawn,
     finished,
     fixed_part,
     group_numbers,
@@ -160,13 +161,15 @@ def _layers(shown: pd.DataFrame, names: Sequence[str]) -> list[alt.Chart]:
     spans = base.transform_filter("isValid(datum.low) && isValid(datum.high)")
     filled = base.mark_point(size=80, opacity=1, filled=True).encode(x=placed, y=rows_axis(names), shape=shape)
     hollow = base.mark_point(size=80, opacity=1, strokeWidth=2).encode(x=at, shape=shape)
-    return [
-        spans.transform_filter(_DRIFT).mark_rule(strokeWidth=9, opacity=0.35).encode(x=low, x2="high"),
-        spans.transform_filter(f"!({_DRIFT})").mark_rule(strokeWidth=2.5).encode(x=low, x2="high"),
-        filled.transform_filter(f"!({_SUSPECT})"),
-        hollow.transform_filter(_SUSPECT),
-        side_text().transform_filter("isValid(datum.said)"),
+    wide = shown[_FROM].ne(shown[_UNTIL])
+    drift, suspect = shown["status"].eq("trend"), shown["status"].eq("suspect")
+    layers = [
+        (wide & drift, spans.transform_filter(_DRIFT).mark_rule(strokeWidth=9, opacity=0.35).encode(x=low, x2="high")),
+        (wide & ~drift, spans.transform_filter(f"!({_DRIFT})").mark_rule(strokeWidth=2.5).encode(x=low, x2="high")),
+        (~suspect, filled.transform_filter(f"!({_SUSPECT})")),
+        (suspect, hollow.transform_filter(_SUSPECT)),
     ]
+    return [*drawn(layers), side_text().transform_filter("isValid(datum.said)")]
 
 
 def _size(line: pd.Series[float]) -> str:

@@ -26,6 +26,7 @@ __all__ = [
     "clean",
     "count",
     "data",
+    "drawn",
     "finished",
     "fixed_part",
     "group_numbers",
@@ -266,6 +267,11 @@ def side_text() -> alt.Chart:
     mark = alt.Chart().mark_text(align="left", baseline="middle", style=WITHIN, fontSize=11)
     drawn: alt.Chart = mark.encode(x=alt.value(PLOT_WIDTH + 18), y=rows_axis(), text="said:N")
     return drawn
+
+
+def drawn(layers: Iterable[tuple[pd.Series[bool], alt.Chart]]) -> list[alt.Chart]:
+    """Return the layers that have a mark: to a screen reader, a layer without any is a picture without a name."""
+    return [layer for marked, layer in layers if marked.any()]
 
 
 def finished(
