@@ -257,6 +257,19 @@ def test_unknown_kinds_and_options_are_told(found: dict[str, Finding]) -> None:
         found["changes"].chart("series", i=99)
 
 
+def test_the_longer_side_of_a_heatmap_goes_downwards() -> None:
+    for models, devices, down in ((2, 9, "column"), (9, 2, "row")):
+        pairs = pd.MultiIndex.from_product([range(models), range(devices)], names=["model", "hardware"]).to_frame(False)
+        lines = pairs.assign(metric="m", unit="ms", n=5, p50=1.0 + pairs["model"] + pairs["hardware"])
+        spec = specification(aggrkit.charts.percentile_heatmap(lines, "m"))
+        assert all(layer["encoding"]["y"]["field"] == down for layer in spec["layer"])
+    many = pd.DataFrame({"model": "bert", "hardware": [f"h{k}" for k in range(60)], "metric": "m", "unit": "ms"})
+    spec = specification(aggrkit.charts.percentile_heatmap(many.assign(n=range(60), p50=1.0), "m"))
+    shown = spec["layer"][0]["encoding"]["y"]["scale"]["domain"]
+    assert sorted(shown) == sorted(f"h{k}" for k in range(20, 60))
+    assert "20 more cells not shown" in json.dumps(spec["title"])
+
+
 def test_a_heatmap_needs_two_groups() -> None:
     one = results().aggr.stats(level="model")
     with pytest.raises(SchemaError, match="two group columns, and this frame has only 'model'"):
@@ -368,6 +381,8 @@ def test_anomalies_that_are_suspect_are_hollow() -> None:
         "suspect": False,
     }
     alone = aggrkit.charts.anomalies_chart(pd.DataFrame([sure]), ["model"]).to_dict()
+    marks = [layer["mark"] for layer in alone["layer"]]
+    assert [mark["filled"] for mark in marks if mark["type"] == "point"] == [True]  # a layer without a mark has no name
     assert "hollow" not in " ".join(alone["title"]["subtitle"])
     of_a_group = pd.DataFrame([line | {"value": 9.0, "status": "suspect"}])
     assert "hollow" not in str(aggrkit.charts.anomalies_chart(of_a_group, ["status"]).to_dict())
