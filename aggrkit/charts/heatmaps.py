@@ -31,6 +31,7 @@ __all__ = ["correlation_heatmap", "percentile_heatmap"]
 _MOST_DOWN: Final = 40
 _MOST_ACROSS: Final = 20
 _MOST_CELLS: Final = 200
+_TALL: Final = 12  # lines
 _MOST_METRICS: Final = 14
 _FAR_APART: Final = 30.0  # colours tell less apart than places
 _WIDEST: Final = 7  # characters in a cell
@@ -119,8 +120,9 @@ def percentile_heatmap(
     ]
     titles, down = {"row": rows, "column": columns}, _down(cells)
     across = "row" if down == "column" else "column"
-    x = _axis_x(across, titles[across], sorted(set(shown[across])))
-    y = _axis_y(down, titles[down], sorted(set(shown[down])))
+    below = sorted(set(shown[down]))
+    x = _axis_x(across, titles[across], sorted(set(shown[across])), above=len(below) > _TALL)
+    y = _axis_y(down, titles[down], below)
     base = alt.Chart().encode(x=x, y=y, tooltip=tips)
     layers = [base.mark_rect().encode(color=alt.Color("x:Q", scale=scale, legend=legend)), _cell_text(base)]
     order = cells["x"].to_numpy()
@@ -137,7 +139,7 @@ def percentile_heatmap(
         ],
         description=f"{statistic} of {metric} in {count(len(cells), 'cell')} of {rows} and {columns}: "
         f"from {ends[0]} to {ends[1]}.",
-        width=alt.Step(46),
+        width=alt.Step(42),
         height=alt.Step(22),
     )
 
@@ -285,8 +287,17 @@ def _cell_text(base: alt.Chart) -> alt.Chart:
     return drawn
 
 
-def _axis_x(field: str, title: str | None, domain: list[str]) -> alt.X:
-    axis = alt.Axis(title=title, labelAngle=-40, labelLimit=170, ticks=False, domain=False, labelAlign="right")
+def _axis_x(field: str, title: str | None, domain: list[str], *, above: bool = False) -> alt.X:
+    """Return an axis of names; above the plot where who reads its first lines wouldn't see what is below."""
+    axis = alt.Axis(
+        title=title,
+        labelAngle=-40,
+        labelLimit=170,
+        ticks=False,
+        domain=False,
+        orient="top" if above else "bottom",
+        labelAlign="left" if above else "right",
+    )
     return alt.X(f"{field}:N", scale=alt.Scale(domain=domain), axis=axis)
 
 

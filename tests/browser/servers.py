@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JupyterLab", "Server", "Voila", "clean_environment", "write_notebook"]
 
-START, STOP = 60, 15
+START, STOP = 60, 60
 SETTINGS = {
     # Asks for nothing outside, and is no toast that hides what is tested.
     "@jupyterlab/apputils-extension/notification": {

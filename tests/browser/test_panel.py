@@ -273,7 +273,7 @@ def test_every_control_changes_the_picture_and_the_numbers(mixed, book, view, wa
     watched.screenshot("panel-clicked")
     assert watched.axe(".jp-OutputArea") == []
     box = view.root.locator(".plot.groups svg").bounding_box()
-    changes(lambda: page.mouse.dblclick(box["x"] + 12, box["y"] + box["height"] - 12), runs)
+    changes(lambda: page.mouse.dblclick(box["x"] + 12, box["y"] + 12), runs)
 
     # By keyboard alone: the button of a row, and the tabs.
     first, second = view.root.locator(".answer td button").all()[:2]
@@ -304,7 +304,9 @@ def test_every_control_changes_the_picture_and_the_numbers(mixed, book, view, wa
     changes(lambda: view.date("To", f"{day:%Y-%m-%d}"), some)
 
     # A drag over the strip of all times.
-    strip = view.root.locator(".plot.overview path.background").first.bounding_box()
+    strip_of = view.root.locator(".plot.overview path.background").first
+    view.until(lambda: strip_of.bounding_box() is not None, True)  # it may just be drawn anew
+    strip = strip_of.bounding_box()
     first, last = mixed.timestamp.min(), mixed.timestamp.max()
     page.mouse.move(strip["x"] + 0.92 * strip["width"], strip["y"] + 18)
     page.mouse.down()
