@@ -505,7 +505,8 @@ class Analysis:
         level, metrics, where, time_range, margin, alpha, adjust, statistic
             As in `compare`: the configuration that is tried.
         repeats : int, optional
-            How many times sides are exchanged; by default so often that 200,000 lines are seen, from 40 to 400 times.
+            How many times sides are exchanged; by default so often that 200,000 lines are seen, from 40 to 400 times,
+            and after 40 times no longer than a minute.
         rng : int or numpy.random.Generator, optional
             Where the random numbers come from.
 

@@ -32,6 +32,12 @@ def runs(models: int = 20, each: int = 8, change: float = 0.0, noise: float = 0.
     return frame.drop(columns=["run", "number"])
 
 
+def test_where_it_takes_long_the_sides_are_exchanged_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aggrkit.pipeline.calibrate._SECONDS", 0.0)
+    assert runs().aggr.calibrate("a", "b", by="build", level="model").meta["repeats"] == 40
+    assert runs().aggr.calibrate("a", "b", by="build", level="model", repeats=45).meta["repeats"] == 45
+
+
 def test_the_rate_is_the_one_that_is_stated() -> None:
     found = runs().aggr.calibrate("a", "b", by="build", level="model", repeats=200)
     assert list(found.columns) == [*COLUMNS["calibration"]]

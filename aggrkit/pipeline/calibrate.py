@@ -30,6 +30,7 @@ _CALLS: Final = ("regressed", "improved", "changed")
 _LINES: Final = 200_000
 _MOST: Final = 400
 _FEWEST: Final = 40
+_SECONDS: Final = 60.0
 _ENOUGH: Final = 0.8
 
 
@@ -42,7 +43,8 @@ class Calibrate:
     compare : Compare
         The comparison, as it is asked.
     repeats : int or None, optional
-        How many times; by default 400, and fewer for tables of more than 500 lines, but 40 at least.
+        How many times; by default 400, and fewer for tables of more than 500 lines, or once a minute has passed, but
+        40 at least.
     rng : int or numpy.random.Generator, optional
         Where the random numbers come from.
     """
@@ -66,8 +68,10 @@ class Calibrate:
         exchange = _Exchange.of(data)
         aligned = _without_changes(data, real)
         rng = np.random.default_rng(self.rng)
-        repeats = self.repeats or int(np.clip(_LINES // max(len(real), 1), _FEWEST, _MOST))
-        counts = [self._counted(exchange.exchanged(aligned, rng)) for _ in range(repeats)]
+        most = self.repeats or int(np.clip(_LINES // max(len(real), 1), _FEWEST, _MOST))
+        counts: list[dict[str, int]] = []
+        while len(counts) < most and not self._is_late(len(counts), time.perf_counter() - began):
+            counts.append(self._counted(exchange.exchanged(aligned, rng)))
         return answer.with_frame(
             "calibration",
             self._frame(pd.DataFrame(counts)),
@@ -79,11 +83,15 @@ class Calibrate:
             adjust=self.compare.adjust or "none",
             design=data.design,
             exchanged=exchange.what,
-            repeats=repeats,
+            repeats=len(counts),
             lines=len(real),
             aligned=int(real["verdict"].isin(_CALLS).sum()),
             seconds=round(time.perf_counter() - began, 2),
         )
+
+    def _is_late(self, done: int, seconds: float) -> bool:
+        """Say whether enough was done for the time that it took; never where it was said how often."""
+        return self.repeats is None and done >= _FEWEST and seconds > _SECONDS
 
     def _counted(self, data: SideUnits) -> dict[str, int]:
         """Count the verdicts and the small p-values of a table in which no change is true."""

@@ -67,7 +67,7 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("config", "error", "words"), WRONG, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(("config", "error", "words"), WRONG, ids=[words for *_, words in WRONG])
 def test_what_is_wrong_is_said(config, error, words):
     with BenchmarkDBManager(":memory:") as store:
         coordinator = TestCoordinator(db_manager=store)
