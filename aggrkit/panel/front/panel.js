@@ -233,9 +233,11 @@ function render({ model, el }) {
   const id = `aggrkit-${Math.random().toString(36).slice(2)}`;
   panel.id = `${id}-answer`;
   let current = null;
+  let asked = null; // the tab that someone opened and the kernel has not heard of yet
   const own = [];
   const choose = (name, focus) => {
     current = name;
+    if (focus && name !== "code") asked = name;
     for (const tab of tabs.children) {
       const isOpen = tab.dataset.tab === name;
       tab.setAttribute("aria-selected", String(isOpen));
@@ -292,6 +294,7 @@ function render({ model, el }) {
     const found = await unpacked(model.get("answer"));
     if (!found) return;
     answer = found;
+    if (model.get("tab") === asked) asked = null;
     if (current === null) {
       current = found.tab;
       for (const tab of tabs.children) {
@@ -299,7 +302,7 @@ function render({ model, el }) {
         tab.tabIndex = tab.dataset.tab === current ? 0 : -1;
       }
       panel.setAttribute("aria-labelledby", `${id}-${current}`);
-    } else if (current !== "code" && current !== found.tab && model.get("tab") === found.tab) {
+    } else if (asked === null && current !== "code" && current !== found.tab && model.get("tab") === found.tab) {
       choose(found.tab, false);
       return;
     }
