@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -234,3 +235,11 @@ def test_clean_data_rarely_differ(kind: str) -> None:
     assert len(found) == repetitions * metrics
     # chi-squared is an approximation, and so is the level of a cell: 6 % is promised, within the simulation's error
     assert found.lt(0.05).mean() <= 0.06 + 3.1 * math.sqrt(0.06 * 0.94 / len(found))
+
+
+def test_large_differences_are_told_without_exponents() -> None:
+    rng = np.random.default_rng(4)
+    runs = pd.DataFrame({"model": "m", "hardware": ["slow", "fast"] * 20, "run_id": range(40)})
+    runs["latency_ms"] = np.where(runs["hardware"] == "slow", 300.0, 1.0) * rng.lognormal(0, 0.01, 40)
+    said = "".join(runs.aggr.differences().explain())
+    assert re.search(r"\b(29|30),\d{3} % apart", said), said

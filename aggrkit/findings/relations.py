@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from aggrkit.findings.base import Finding
-from aggrkit.findings.words import counted, line_name, listing, short_number, verdict_counts
+from aggrkit.findings.words import counted, line_name, listing, short_number, signed, verdict_counts
 
 __all__ = ["Correlations", "Differences", "Trends"]
 
@@ -130,8 +130,8 @@ def _slope(finding: Finding, line: pd.Series[Any]) -> str:
         return f"{name}, {short_number(line['slope_per_day'])} {line['unit']} per day, {span}"
     unit = "points" if line["unit"] == "proportion" else "%"
     return (
-        f"{name}, {line['slope_pct_per_day']:+,.3g} {unit} per day "
-        f"({line['ci_lower']:+,.3g} to {line['ci_upper']:+,.3g}), {span}"
+        f"{name}, {signed(line['slope_pct_per_day'])} {unit} per day "
+        f"({signed(line['ci_lower'])} to {signed(line['ci_upper'])}), {span}"
     )
 
 
@@ -140,6 +140,6 @@ def _difference(line: pd.Series[Any]) -> str:
     unit = "points" if line["unit"] == "proportion" else "%"
     known = not pd.isna(line["best"])
     first, second = ("best", "worst") if known else ("lowest", "highest")
-    apart = "" if pd.isna(line["spread_pct"]) else f", {line['spread_pct']:,.3g} {unit} apart"
+    apart = "" if pd.isna(line["spread_pct"]) else f", {signed(line['spread_pct']).lstrip('+')} {unit} apart"
     fixed = "" if line["adjusted_for"] == "nothing" else f", with {line['adjusted_for']} held fixed"
     return f"{said}, {first} {line[first]}, {second} {line[second]}{apart}{fixed}"
