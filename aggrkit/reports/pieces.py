@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["TONES", "Piece", "Table", "figures", "paragraphs", "stacked", "verdict"]
 
 TONES: Final = {
-    "bad": ("Regressed", "■"),
+    "bad": ("Act on this", "■"),
     "warn": ("Look at this", "◆"),
     "open": ("Undecided", "◐"),
     "good": ("Fine", "●"),

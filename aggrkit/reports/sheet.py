@@ -164,7 +164,8 @@ class Sheet:
             found |= self._counts(
                 self.results, [column.name for column in known], [_COUNTED[column.role] for column in known]
             )
-            found["metrics"] = str(len(self.asked["metrics"] or self.offer.schema.metrics))
+            asked = self.asked["metrics"]
+            found["metrics"] = str(1 if isinstance(asked, str) else len(asked or self.offer.schema.metrics))
             if self.offer.first is not None and self.offer.last is not None:
                 found["from"], found["to"] = (f"{end:%Y-%m-%d}" for end in (self.offer.first, self.offer.last))
         return figures(found)

@@ -153,6 +153,8 @@ def test_real_results_make_a_page_that_can_be_sent(
     assert page.read_text(encoding="utf-8").count("<figure") >= 4 - (name == "regression")
     (head,) = shown["head"]
     assert head["text/plain"].startswith("# ")
+    if "metrics" in asked:  # a name, or several
+        assert "- metrics: 1\n" in f"{head['text/plain']}\n"
     told = shown["findings"][0]["text/plain"]
     if name == "web_platform":  # these results have nothing that passes or fails, and the page says so
         assert told.count("Not answered") == 1
