@@ -137,7 +137,7 @@ def test_state_and_code_reproduce_the_result(name: str, opened: Any) -> None:
     source, panel, frame = opened(name)
     outcomes: list[str] = []
 
-    @settings(max_examples=40)
+    @settings(max_examples=67)
     @given(questions(panel, frame))
     def check_one(asked: dict[str, Any]) -> None:
         shown = source.explore(**asked)
