@@ -16,6 +16,7 @@ import pytest
 
 from aggrkit import BenchmarkDBManager, ResultAggregator, ResultAggregatorService
 from aggrkit.coordinator import RunConfig, TestCoordinator
+from aggrkit.coordinator.queue import TaskQueue
 from aggrkit.errors import AggrError, SchemaError, UnknownNameError
 from tests.coordinator.measured import LATENCY, asserting, endless, failing, killed_always, killed_once, latency
 
@@ -189,18 +190,31 @@ def test_a_run_in_which_all_fails_has_aggregates_too(coordinator):
 
 
 @pytest.mark.slow
-def test_a_slow_worker_is_quarantined_while_the_run_goes_on(coordinator):
+def test_a_slow_worker_is_quarantined_while_the_run_goes_on(coordinator, monkeypatch):
+    begun = []  # what each worker began, in order, and that one was sent away
+
+    def noted(model):
+        begun.append(threading.current_thread().name.partition("_")[0])
+        if len(begun) > 300 and "sent away" not in begun:
+            time.sleep(1)  # where the machine is busy with more than this, the run waits for who looks at it
+        return slow_w05(model)
+
+    def quarantine(queue, worker_id, reason, quarantine=TaskQueue.quarantine):
+        quarantine(queue, worker_id, reason)
+        begun.append("sent away")
+
+    monkeypatch.setattr(TaskQueue, "quarantine", quarantine)
     workers = {f"w{k}": "cpu" for k in range(12)}
-    config = {"tests": slow_w05, "grid": {"model": ["bert", "vit"]}, "repeats": 250}
+    config = {"tests": noted, "grid": {"model": ["bert", "vit"]}, "repeats": 250}
     report = coordinator.run_distributed_tests({**config, "executor": "threads", "workers": workers})
     assert report.counts["done"] == 500
     sick = {each["worker_id"]: each["quarantined"] for each in report.workers if each["quarantined"]}
     assert set(sick) == {"w5"}
     assert "latency_ms" in sick["w5"]
     assert f"Quarantined: w5: {sick['w5']}" in report.explain()
-    shares = Counter(r["worker_id"] for r in stored(coordinator))
-    # How soon it is seen depends on the machine: some other worker took over what this one was not given.
-    assert shares["w5"] < max(many for worker, many in shares.items() if worker != "w5")
+    before, after = begun[: begun.index("sent away")], begun[begun.index("sent away") :]
+    assert after.count("w5") <= 1 <= before.count("w5")  # one may have been on its way
+    assert len(after) > 12, "the run goes on"
 
 
 def test_tests_go_where_their_hardware_is(coordinator):
