@@ -261,17 +261,17 @@ def test_an_interrupt_ends_the_worker_processes(coordinator, tmp_path):
         until = time.monotonic() + 30
         while not (mark.exists() and mark.read_text()) and time.monotonic() < until:
             time.sleep(0.05)
+        interrupted.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGINT)
 
+    interrupted = []
     killer = threading.Thread(target=interrupt)
     killer.start()
-    started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         coordinator.run_distributed_tests({"tests": {"sleep": [sys.executable, "-c", program]}, "workers": 1})
     killer.join()
-    assert time.monotonic() - started < 55
     command = int(mark.read_text())
-    while is_running(command) and time.monotonic() - started < 59:
+    while is_running(command) and time.monotonic() - interrupted[0] < 20:
         time.sleep(0.05)
     assert not is_running(command)  # the command goes with its worker
 
