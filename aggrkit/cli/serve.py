@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 import warnings
 from typing import TYPE_CHECKING, Final
 
 from aggrkit.cli.codes import DONE
+from aggrkit.cli.stopping import when_told_to_stop
 
 if TYPE_CHECKING:
     import argparse
@@ -86,12 +86,7 @@ def _keys(path: str | None) -> Keys | None:
 async def _until_told(server: Server, store: str, keys: Keys | None) -> None:
     """Serve until SIGINT or SIGTERM; then answer what was asked, and put everything into the store."""
     told = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            loop.add_signal_handler(number, told.set)
-        except NotImplementedError:  # Windows: Ctrl-C raises there
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(told.set))
+    when_told_to_stop(told.set)
     await server.start()
     who = "no keys: everybody on this machine may do everything" if keys is None else f"{len(keys)} keys"
     print(f"serving {store} at {server.url} ({who}). Ctrl-C ends it.", flush=True)

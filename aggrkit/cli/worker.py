@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import ssl
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from aggrkit.cli.codes import DONE
+from aggrkit.cli.stopping import when_told_to_stop
 from aggrkit.errors import SourceError
 
 if TYPE_CHECKING:
     import argparse
 
-    from aggrkit.coordinator import Worker
 
 __all__ = ["add_to"]
 
@@ -74,22 +73,13 @@ def _work(given: argparse.Namespace) -> int:
             slots=given.slots,
             tls=_trusted(given.trust),
         )
-        _stop_on_signals(worker)
+        when_told_to_stop(worker.stop)
         print(f"worker {worker.name} asks {given.url} for tasks. Ctrl-C ends it.", flush=True)
         await worker.run(given.tasks)
         return worker.finished
 
     print(f"{asyncio.run(run())} tasks were run")
     return DONE
-
-
-def _stop_on_signals(worker: Worker) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            loop.add_signal_handler(number, worker.stop)
-        except NotImplementedError:  # Windows: Ctrl-C raises there
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(worker.stop))
 
 
 def _key(path: str | None) -> str | None:

@@ -10,6 +10,7 @@ import re
 import altair as alt
 import pandas as pd
 import pytest
+from IPython.core.formatters import DisplayFormatter
 
 from aggrkit.charts import compare_chart, mime_bundle, save, static_svg
 from aggrkit.charts.display import Shown, specification
@@ -104,8 +105,7 @@ def test_it_neither_reads_nor_changes_what_altair_is_set_to(chart):
 
 
 def test_a_cell_of_ipython_gets_the_bundle(chart):
-    formatter = pytest.importorskip("IPython.core.formatters").DisplayFormatter()
-    bundle, metadata = formatter.format(chart)
+    bundle, metadata = DisplayFormatter().format(chart)
     assert {"application/vnd.vegalite.v5+json", "image/png", "text/plain"} == set(bundle)
     assert set(metadata) == {"image/png"}
 

@@ -15,7 +15,7 @@ from aggrkit.store import BenchmarkDBManager
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process could answer")
 def test_serve_until_sigterm_with_a_worker(tmp_path):
     keys = tmp_path / "keys.toml"
     keys.write_text('[keys]\nci = { key = "a key", role = "admin" }\n')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import distributed
 import pytest
 
 from aggrkit import BenchmarkDBManager
@@ -12,8 +13,6 @@ from aggrkit.coordinator import TestCoordinator
 from aggrkit.coordinator.dask_crew import DaskCrew
 from aggrkit.errors import AggrError, SourceError
 from tests.coordinator.measured import failing, killed_once, latency
-
-distributed = pytest.importorskip("distributed")
 
 pytestmark = pytest.mark.slow  # a cluster takes seconds to start, and so does each worker that is lost
 
