@@ -29,7 +29,6 @@ __all__ = ["cell_of", "drawn", "figures", "groups_chart", "histogram_of", "marke
 _MOST_ROWS: Final = 200
 _TREND: Final = {"width": "container", "height": 200}
 _SHORTEST_STRIP: Final = 60_000  # ms
-_SILENT: Final = {"aria": False, "tooltip": False}
 _CHOSEN: Final = "#CC79A7"
 
 
@@ -60,9 +59,9 @@ def marked(spec: dict[str, Any], state: State) -> dict[str, Any]:
     ]
     first = spec["layer"][0]
     frame = {
-        "mark": {"type": "rect", "fillOpacity": 0, "stroke": _CHOSEN, "strokeWidth": 3, **_SILENT},
+        "mark": {"type": "rect", "fillOpacity": 0, "stroke": _CHOSEN, "strokeWidth": 3, "aria": False},
         "transform": [{"filter": {"and": tests}}],
-        "encoding": {name: first["encoding"][name] for name in ("x", "y") if name in first["encoding"]},
+        "encoding": {name: first["encoding"][name] for name in ("x", "y", "tooltip") if name in first["encoding"]},
     }
     return {**spec, "layer": [*spec["layer"], frame]}
 

@@ -122,6 +122,14 @@ class View:
         self.page.mouse.click(x, y)
         return meaning(label)["model"], meaning(label)["hardware"]
 
+    def hover_cell(self, place=0):
+        """Move to a cell of the heatmap, and return the model that its tooltip says, nothing without a tooltip."""
+        _, x, y, _ = self.root.locator(".plot.groups").evaluate(REACHED)[place]
+        self.page.mouse.move(0, 0)
+        self.page.mouse.move(x + 2, y + 2)
+        said = self.page.locator("#vg-tooltip-element.visible tr:first-child td").all_inner_texts()
+        return said[-1] if said else None
+
 
 def number(text):
     """Return the number at the start of a text; of a percentage, the share."""
@@ -550,6 +558,7 @@ def test_served_as_a_page_of_its_own(mixed, watched, page, tmp_path):
         assert_drawn(watched, view)
         model, hardware = view.click_cell()
         view.shows(expected(mixed, model=model, hardware=hardware))
+        view.until(view.hover_cell, model)
         assert watched.axe("html") == []
         watched.screenshot("panel-voila")
         page.set_viewport_size({"width": 800, "height": 1200})
