@@ -36,6 +36,7 @@ __all__ = ["anomalies_chart"]
 
 _MOST_POINTS: Final = 90
 _MOST_A_LINE: Final = 10
+_MOST_LETTERS: Final = 4_000
 _FARTHEST: Final = 1e6
 _SUSPECT: Final = "datum.status === 'suspect'"
 # no group has these names
@@ -59,7 +60,8 @@ def anomalies_chart(anomalies: pd.DataFrame, groups: Sequence[str] = ()) -> alt.
     Returns
     -------
     altair.LayerChart
-        At most 40 lines and 90 anomalies, the numbers of the most certain one beside each line.
+        At most 40 lines and 90 anomalies (fewer where names are long), the numbers of the most certain one beside each
+        line.
 
     Examples
     --------
@@ -88,6 +90,8 @@ def anomalies_chart(anomalies: pd.DataFrame, groups: Sequence[str] = ()) -> alt.
     first = shown[~extra.reindex(shown.index)]
     naming = dict(zip(series.loc[first.index], labels(first, groups, metric=True), strict=True))
     names = [naming[key] for key in kept]
+    letters = series.loc[shown.index].map(lambda key: len(naming[key])).cumsum()
+    shown = shown[(letters <= _MOST_LETTERS) | shown.index.isin(first.index)]
     triples = zip(shown[_VALUE], shown[_LOWER], shown[_UPPER], strict=True)
     said = [f"{number(v)}, expected {number(a)} to {number(b)}" for v, a, b in triples]
     values = data(

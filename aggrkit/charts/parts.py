@@ -53,7 +53,7 @@ STATUS: Final = "datum.status || 'confirmed'"
 """The status of a mark: records name only those that aren't confirmed."""
 
 _DIGITS: Final = 6
-_LONGEST: Final = 200
+_LONGEST: Final = 160
 _DECADES: Final = 200
 _LEGEND_OFFSET: Final = 18
 

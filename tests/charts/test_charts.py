@@ -119,6 +119,25 @@ def test_very_long_names_are_the_same_on_the_axis_and_in_the_lines():
     assert len(names) == 2
 
 
+@pytest.mark.parametrize("letters", [10, 100, 400])
+def test_many_anomalies_stay_small_however_long_their_names_and_each_group_keeps_its_first(letters, capfd):
+    group = {"metric": "latency_ms", "lower": 2.0123, "upper": 4.01234, "severity": "major", "status": "suspect"}
+    frame = pd.DataFrame(
+        [
+            group
+            | {"model": f"{g:02d}{'m' * letters}", "value": 9.12345 + i, "score": 90.0 - i, "pvalue_adjusted": 0.01}
+            for g in range(40)
+            for i in range(10)
+        ]
+    )
+    chart = charts.anomalies_chart(frame, ["model"])
+    check(f"names of {letters} letters", chart, capfd)
+    spec = specification(chart)
+    lines = spec["datasets"][spec["data"]["name"]]
+    assert [line["label"][:2] for line in lines if line.get("first")] == [f"{g:02d}" for g in range(40)]
+    assert spec["title"]["subtitle"][-1].startswith(f"{400 - len(lines)} more not shown")
+
+
 def test_no_two_verdicts_of_a_kind_share_colour_or_shape():
     for kind in (
         ("regressed", "changed", "improved", "undecided", "equivalent", "no_data"),
