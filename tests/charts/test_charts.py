@@ -124,8 +124,7 @@ def test_many_anomalies_stay_small_however_long_their_names_and_each_group_keeps
     group = {"metric": "latency_ms", "lower": 2.0123, "upper": 4.01234, "severity": "major", "status": "suspect"}
     frame = pd.DataFrame(
         [
-            group
-            | {"model": f"{g:02d}{'m' * letters}", "value": 9.12345 + i, "score": 90.0 - i, "pvalue_adjusted": 0.01}
+            group | {"model": f"{g:02d}{'m' * letters}", "value": 9.12345 + i, "score": 90 - i, "pvalue_adjusted": 0.01}
             for g in range(40)
             for i in range(10)
         ]
