@@ -17,6 +17,7 @@ from aggrkit.pipeline.expressions import fetch, row_hash
 from aggrkit.pipeline.preprocess import Duplicates, Invalid, Normalise, as_numbers
 from aggrkit.pipeline.records import RecordAggregator, RecordPostprocessor, RecordPreprocessor, RelationStage
 from aggrkit.pipeline.selecting import select
+from aggrkit.pipeline.settling import settled_for_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,7 +174,10 @@ class Pipeline:
     def answer(self, prepared: Prepared) -> Answer:
         """Run the second and third phase."""
         try:
-            return self._answer(prepared)
+            if not self.postprocess:
+                return self._answer(prepared)
+            with settled_for_now(prepared) as rows:
+                return self._answer(rows)
         except SourceError as error:
             phase, name = self._culprit(prepared)
             if not name:

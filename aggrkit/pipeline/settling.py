@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from aggrkit.pipeline.plans import PLANS, SETTLED, anonymous, planned_sql
+from aggrkit.pipeline.expressions import fetch
+from aggrkit.pipeline.plans import PLANS, SETTLED, anonymous, is_settled, planned_sql
 from aggrkit.pipeline.prepared import Prepared
 from aggrkit.pipeline.preprocess import Duplicates, Invalid, Normalise
 from aggrkit.sources.cancelling import one_at_a_time
-from aggrkit.sources.engine import reading
+from aggrkit.sources.engine import is_ours, reading
 from aggrkit.sources.observations import ROW
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     import ibis
     import pyarrow as pa
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
     from aggrkit.pipeline.preprocess import Preprocessor
     from aggrkit.sources.observations import Observations
 
-__all__ = ["settled", "settled_again", "settled_once"]
+__all__ = ["settled", "settled_again", "settled_for_now", "settled_once"]
 
+_FEW: Final = 300_000
 _KEPT = ("schema", "groups", "metrics", "audits", "rows_out", "cells_out", "notes")
 
 
@@ -40,6 +43,31 @@ def settled(prepared: Prepared) -> Prepared:
     """Return the same rows worked out once, in a table of the engine's own, for several questions to them."""
     table, size = _made(prepared.table.get_backend(), _way_of(prepared).sql, prepared.label)
     return replace(prepared, table=table, size=size)
+
+
+@contextmanager
+def settled_for_now(prepared: Prepared) -> Iterator[Prepared]:
+    """Give the same rows worked out in a table, where they are few and on a cursor of our own; dropped at the end.
+
+    To write a query of the source costs more than to run it on few rows, and its answer is then there for all that
+    follows; of many rows a copy costs more than it saves.
+    """
+    if is_settled(prepared.table) or not is_ours(prepared.table.get_backend()) or not _are_few(prepared):
+        yield prepared
+        return
+    rows = settled(prepared)
+    try:
+        yield rows
+    finally:
+        connection = rows.table.get_backend().con
+        with connection.lock:  # also where the work was cancelled
+            connection.execute(f'DROP TABLE IF EXISTS "{rows.table.get_name()}"')
+
+
+def _are_few(prepared: Prepared) -> bool:
+    first = prepared.observations.table.limit(_FEW + 1)
+    found = fetch(first.aggregate(rows=first.count()), prepared.label)
+    return int(found["rows"][0].as_py()) <= _FEW
 
 
 def settled_once(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ibis.backends.duckdb import Backend
 
-__all__ = ["connect", "fields_of", "from_connection", "reading", "typed"]
+__all__ = ["connect", "fields_of", "from_connection", "is_ours", "reading", "typed"]
 
 _SPILL_LIMIT = "20GB"
 _REFUSALS = (
@@ -70,6 +70,11 @@ def from_connection(connection: duckdb.DuckDBPyConnection) -> Backend:
         backend: Backend = ibis.duckdb.from_connection(_Cursor(cursor))
         cursor.execute("SET TimeZone = 'UTC'")
     return backend
+
+
+def is_ours(backend: Any) -> bool:
+    """Say whether a backend is DuckDB on a cursor that nobody else uses."""
+    return isinstance(getattr(backend, "con", None), _Cursor)
 
 
 class _Cursor:
