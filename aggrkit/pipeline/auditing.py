@@ -7,14 +7,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from aggrkit.model.answer import RowsReport
-from aggrkit.pipeline.expressions import fetch
+from aggrkit.pipeline.plans import planned
 from aggrkit.pipeline.selecting import nothing_selected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aggrkit.pipeline.prepared import Prepared
+    import ibis
 
+    from aggrkit.pipeline.prepared import Prepared
 
 __all__ = ["NOTHING_LEFT", "audit", "counted", "rows_report"]
 
@@ -56,8 +57,13 @@ def counted(prepared: Prepared) -> Prepared:
 
 
 def _audited(prepared: Prepared) -> tuple[int, dict[str, int]]:
+    found = planned(_counts, prepared)[0].to_pylist()[0]
+    return found["rows"], {reason: int(found[f"a{place}"] or 0) for place, reason in enumerate(prepared.audits)}
+
+
+def _counts(prepared: Prepared) -> tuple[ibis.Table, None]:
+    """Build the query that counts the rows, and those that were taken out for each reason."""
     counts = {
         f"a{place}": prepared.table[column].cast("int64").sum() for place, column in enumerate(prepared.audits.values())
     }
-    found = fetch(prepared.table.aggregate(rows=prepared.table.count(), **counts), prepared.label).to_pylist()[0]
-    return found["rows"], {reason: int(found[f"a{place}"] or 0) for place, reason in enumerate(prepared.audits)}
+    return prepared.table.aggregate(rows=prepared.table.count(), **counts), None

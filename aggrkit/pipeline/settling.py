@@ -41,7 +41,7 @@ class _Way:
 
 def settled(prepared: Prepared) -> Prepared:
     """Return the same rows worked out once, in a table of the engine's own, for several questions to them."""
-    table, size = _made(prepared.table.get_backend(), _way_of(prepared).sql, prepared.label)
+    table, size = _made(prepared.table.get_backend(), _sql_of(prepared), prepared.label)
     return replace(prepared, table=table, size=size)
 
 
@@ -127,10 +127,20 @@ def settled_again(
 
 
 def _way_of(prepared: Prepared) -> _Way:
+    return _Way(_sql_of(prepared), {name: getattr(prepared, name) for name in _KEPT})
+
+
+def _sql_of(prepared: Prepared) -> str:
+    """Return the query of the columns that are worked out; it is written once for the same expression."""
     wanted = {ROW, *(column.field for column in prepared.schema.columns), *prepared.audits.values()}
     table = prepared.table.select([column for column in prepared.table.columns if column in wanted])
-    sql = str(prepared.table.get_backend().compile(table))
-    return _Way(sql, {name: getattr(prepared, name) for name in _KEPT})
+    key = anonymous(table)
+    sql: str | None = None if key is None else PLANS.get((_sql_of, key))
+    if sql is None:
+        sql = str(prepared.table.get_backend().compile(table))
+        if key is not None:
+            PLANS.put((_sql_of, key), sql)
+    return sql
 
 
 def _made(backend: Any, sql: str, label: str) -> tuple[ibis.Table, int]:
