@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from aggrkit.analysis import Analysis
-from aggrkit.errors import quoted
+from aggrkit.errors import SourceError, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import duckdb
     import ibis
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from aggrkit.panel import Panel
     from aggrkit.reports import Report
     from aggrkit.sources.observations import Observations
+    from aggrkit.store import BenchmarkDBManager
 
 __all__ = [
     "anomalies",
@@ -83,11 +84,14 @@ class Results(Analysis):
     opened: str = "df.aggr"
     place: Mapping[str, Any] | None = None
 
-    def explore(self, **state: Any) -> Panel:
+    def explore(self, *, follow: bool | float = False, **state: Any) -> Panel:
         """Look at the results: a panel of charts to choose from and click into, with the answers below.
 
         Parameters
         ----------
+        follow : bool or float, optional
+            Whether the panel shows by itself what comes later, with everything chosen as it is; or every how many
+            seconds it looks, 2 by default. For stores, databases and files; see `Panel.follow` for what it sees.
         **state
             What is shown first, all of it optional: `result_type`, `level`, `metric`, `statistic` ("p50", "mean", ...),
             `start` and `end` (such as "2026-03-01"), `cell` (the group that is clicked, ``{"model": "bert"}``), `tab`
@@ -104,6 +108,8 @@ class Results(Analysis):
         ------
         UnknownNameError
             For a level, metric, statistic or column that doesn't exist.
+        SourceError
+            If a DataFrame is to be followed, which is a snapshot.
 
         Notes
         -----
@@ -128,7 +134,7 @@ class Results(Analysis):
         from aggrkit.panel import Panel
 
         roles = ", ".join(f"{name}={value!r}" for name, value in self.given.items())
-        return Panel(self, f"{self.opened}({roles})" if roles else self.opened, **state)
+        return Panel(self, f"{self.opened}({roles})" if roles else self.opened, follow=follow, **state)
 
     def report(
         self, path: str | Path, template: str | None = None, *, progress: bool = True, **parameters: Any
@@ -211,7 +217,13 @@ class AggrAccessor(Results):
 
 
 def open(
-    source: str | Path | Sequence[str | Path] | pd.DataFrame | duckdb.DuckDBPyConnection | ibis.Table,
+    source: str
+    | Path
+    | Sequence[str | Path]
+    | pd.DataFrame
+    | BenchmarkDBManager
+    | duckdb.DuckDBPyConnection
+    | ibis.Table,
     *,
     table: str | None = None,
     memory_limit: str | None = None,
@@ -222,11 +234,12 @@ def open(
 
     Parameters
     ----------
-    source : str, path, list of paths, pandas.DataFrame, duckdb.DuckDBPyConnection or ibis.Table
+    source : str, path, list of paths, pandas.DataFrame, BenchmarkDBManager, duckdb.DuckDBPyConnection or ibis.Table
         CSV, Parquet or JSON lines: a file, a glob ("runs/*.parquet"), or a folder of hive partitions; a DuckDB file
-        (".duckdb") or connection; a frame; an Ibis table on any engine. Or what a tool wrote, also as several files in
-        a list: JSON of pytest-benchmark, Google Benchmark and hyperfine, output of ``go test -bench``, results of asv,
-        JUnit XML, logs of MLPerf. These are told by what they hold, packed or not, and read into memory.
+        (".duckdb") or connection; a store, also one that this process writes to; a frame; an Ibis table on any engine.
+        Or what a tool wrote, also as several files in a list: JSON of pytest-benchmark, Google Benchmark and
+        hyperfine, output of ``go test -bench``, results of asv, JUnit XML, logs of MLPerf. These are told by what they
+        hold, packed or not, and read into memory.
     table : str, optional
         Which table of a database; may be left out where there is only one.
     memory_limit : str, optional
@@ -254,14 +267,25 @@ def open(
     >>> aggrkit.open(path).stats(level="model")["mean"].tolist()
     [4.0]
     """
-    from aggrkit.sources.opening import open_source
-
     said = {"table": table, "memory_limit": memory_limit, "threads": threads}
     options = "".join(f", {name}={value!r}" for name, value in said.items() if value is not None)
     written = repr(str(source)) if isinstance(source, (str, Path)) else "source"
     opened = f"aggrkit.open({written}{options})"
     place = {"source": str(source), **said} if isinstance(source, (str, Path)) else None
-    return Results(open_source(source, table, memory_limit, threads), {}, opened=opened, place=place)(**roles)
+    return Results(_asked(source, table, memory_limit, threads), {}, opened=opened, place=place)(**roles)
+
+
+def _asked(
+    source: Any, table: str | None, memory_limit: str | None, threads: int | None
+) -> Callable[[Mapping[str, Any]], Observations]:
+    from aggrkit.sources.opening import open_source
+    from aggrkit.store import BenchmarkDBManager
+
+    if not isinstance(source, BenchmarkDBManager):
+        return open_source(source, table, memory_limit, threads)
+    if memory_limit is not None or threads is not None:
+        raise SourceError("memory_limit and threads are for files; set them by 'config' of the store itself")
+    return source.opened(table)
 
 
 def stats(
@@ -425,8 +449,8 @@ def health(
     return _analysis(data).health(metrics, where, time_range, alpha, margin)
 
 
-def explore(data: pd.DataFrame | Results, **state: Any) -> Panel:
-    return _results(data, "explore").explore(**state)
+def explore(data: pd.DataFrame | Results, *, follow: bool | float = False, **state: Any) -> Panel:
+    return _results(data, "explore").explore(follow=follow, **state)
 
 
 def report(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import ipywidgets as widgets
@@ -11,7 +13,7 @@ import pandas as pd
 from aggrkit.panel.state import STATISTICS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from aggrkit.panel.offer import Offer
     from aggrkit.panel.state import State
@@ -19,6 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["Controls"]
 
 _TIMES: Final = ("start", "end")
+_LABELS: Final = {
+    "result_type": "Results",
+    "level": "Level",
+    "metric": "Metric",
+    "statistic": "Statistic",
+    "start": "From",
+    "end": "To",
+}
 
 
 class Controls:
@@ -43,46 +53,75 @@ class Controls:
 
     def __init__(self, offer: Offer, state: State, chosen: Callable[[Mapping[str, Any]], None]) -> None:
         self._chosen = chosen
-        self._is_telling = False
-        self.by_name = _made(offer, state)
+        self._teller: int | None = None  # the thread that tells what is shown; what others set was chosen by the user
+        self._choices: dict[str, list[Any]] = {}
+        self.by_name: dict[str, Any] = {}
+        self.box = widgets.HBox(layout={"flex_flow": "row wrap"})
+        self.renew(offer, state)
+
+    def renew(self, offer: Offer, state: State) -> None:
+        """Let there be the choices that a source has; controls that were there already stay."""
+        choices, before = _choices(offer), self._choices
+        self._choices = choices
+        with self._telling():
+            for name, options in choices.items():
+                if name not in self.by_name:
+                    self.by_name[name] = self._made(name, options)
+                elif options != before[name]:
+                    with self.by_name[name].hold_sync():  # else the first choice would be seen for a moment
+                        self.by_name[name].options = options
+                        self._say(name, state)
         self.tell(state)
-        for name, control in self.by_name.items():
-            control.observe(lambda change, name=name: self._heard(name, change["new"]), "value")
-        self.box = widgets.HBox(list(self.by_name.values()), layout={"flex_flow": "row wrap"})
+        if choices.keys() != before.keys():
+            self.box.children = tuple(self.by_name[name] for name in choices)
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        before, self._teller = self._teller, threading.get_ident()
+        try:
+            yield
+        finally:
+            self._teller = before
 
     def tell(self, state: State) -> None:
         """Let the controls say what is shown."""
-        self._is_telling = True
-        try:
-            for name, control in self.by_name.items():
-                value = getattr(state, name)
-                if name in _TIMES:
-                    value = None if not value else pd.Timestamp(value).date()
-                elif value not in control._options_values:  # it was asked for by name, such as further columns
-                    shown = value if isinstance(value, str) else ", ".join(value) or "all"
-                    control.options = (*control._options_full, (shown, value))
-                control.value = value
-        finally:
-            self._is_telling = False
+        with self._telling():
+            for name in self._choices:
+                self._say(name, state)
+
+    def _say(self, name: str, state: State) -> None:
+        control, value = self.by_name[name], getattr(state, name)
+        if name in _TIMES:
+            value = None if not value else pd.Timestamp(value).date()
+        elif value not in control._options_values:  # it was asked for by name, such as further columns
+            control.options = (*control._options_full, (_named(value), value))
+        control.value = value
+
+    def _made(self, name: str, options: list[Any]) -> Any:
+        short = {"layout": {"width": "auto"}, "style": {"description_width": "initial"}}
+        if name in _TIMES:
+            control = widgets.DatePicker(description=_LABELS[name], **short)
+        else:
+            control = widgets.Dropdown(description=_LABELS[name], options=options, **short)
+        control.observe(lambda change: self._heard(name, change["new"]), "value")
+        return control
 
     def _heard(self, name: str, value: Any) -> None:
-        if not self._is_telling:
+        if self._teller != threading.get_ident():
             self._chosen({name: value.isoformat() if isinstance(value, datetime.date) else value})
 
 
-def _made(offer: Offer, state: State) -> dict[str, Any]:
-    short = {"layout": {"width": "auto"}, "style": {"description_width": "initial"}}
-    made: dict[str, Any] = {}
+def _choices(offer: Offer) -> dict[str, list[Any]]:
+    """Return what there is to choose from, by the part of the state that is chosen; any day may be."""
+    made: dict[str, list[Any]] = {}
     if len(offer.result_types) > 1:
-        choices = [("all", None), *((name, name) for name in offer.result_types)]
-        made["result_type"] = widgets.Dropdown(description="Results", options=choices, **short)
-    levels = list(dict.fromkeys([*offer.levels, state.level]))
-    named = [(level if isinstance(level, str) else ", ".join(level) or "all", level) for level in levels]
-    made["level"] = widgets.Dropdown(description="Level", options=named, **short)
-    metrics = dict.fromkeys([*(metric.name for metric in offer.schema.metrics), state.metric])
-    made["metric"] = widgets.Dropdown(description="Metric", options=list(metrics), **short)
-    made["statistic"] = widgets.Dropdown(description="Statistic", options=list(STATISTICS), **short)
-    if offer.first is not None:
-        for name, label in zip(_TIMES, ("From", "To"), strict=True):
-            made[name] = widgets.DatePicker(description=label, **short)
-    return made
+        made["result_type"] = [("all", None), *((name, name) for name in offer.result_types)]
+    made["level"] = [(level, level) for level in offer.levels]
+    made["metric"] = [(metric.name, metric.name) for metric in offer.schema.metrics]
+    made["statistic"] = [(name, name) for name in STATISTICS]
+    return made if offer.first is None else {**made, "start": [], "end": []}
+
+
+def _named(value: Any) -> str:
+    """Return what a choice that was asked for by name is called."""
+    return value if isinstance(value, str) else ", ".join(value) or "all"

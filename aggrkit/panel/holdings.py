@@ -13,6 +13,7 @@ from aggrkit.pipeline.cube import Cube, cube
 from aggrkit.pipeline.expressions import fetch
 from aggrkit.pipeline.pipeline import Pipeline
 from aggrkit.sources.engine import connect
+from aggrkit.sources.opened import Opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,27 +40,48 @@ class Holdings:
     """
 
     def __init__(self, analysis: Analysis, large: int = _LARGE) -> None:
+        self._asked = analysis
         self._pipeline = analysis.pipeline
-        self._observations = analysis.source(analysis.given)
-        table, label = self._observations.table, self._observations.label
+        self._held: Observations | None = None
+        observations = self._observations
+        table, label = observations.table, observations.label
         rows = int(fetch(table.aggregate(rows=table.count()), label)["rows"][0].as_py())
         self.is_large = rows > large
-        self._is_proven = self._observations.unique
-        sample = _sample_of(self._observations, rows) if self.is_large else self._observations
-        self._sample = sample
-        self.offer = Offer.of(self._observations, sample)
+        self._is_proven = observations.unique
+        self._is_unique = observations.unique
+        self._sample = _sample_of(observations, rows) if self.is_large else None
+        self.offer = Offer.of(observations, self._sample)
         self._cubes: dict[tuple[Any, ...], Cube | None] = {}
+
+    @property
+    def _observations(self) -> Observations:
+        """The source; opened again where it was let go."""
+        held = self._held
+        if held is None:
+            held = self._held = self._asked.source(self._asked.given)
+        return held
+
+    @property
+    def _all(self) -> Observations:
+        """The source, with what is known of its rows."""
+        return replace(self._observations, unique=self._is_unique)
+
+    def let_go(self) -> None:
+        """Close the source as soon as nothing reads it, where it can be opened again."""
+        if isinstance(self._asked.source, Opened):
+            self._held = None
+            self._asked.source.let_go()
 
     @property
     def analysis(self) -> Analysis:
         """Questions to all observations."""
-        observations = self._observations
+        observations = self._all
         return Analysis(lambda _: observations, {}, self._pipeline)
 
     @property
     def sampled(self) -> Analysis:
         """Questions to a sample; of a source that isn't large, to all of it."""
-        sample = self._sample
+        sample = self._sample or self._all
         return Analysis(lambda _: sample, {}, self._pipeline)
 
     def prove_unique(self) -> None:
@@ -68,8 +90,7 @@ class Holdings:
             return
         prepared = (self._pipeline or Pipeline()).prepare(self._observations, Selection(level=()))
         self._is_proven = True
-        if not prepared.rows_out:
-            self._observations = replace(self._observations, unique=True)
+        self._is_unique = not prepared.rows_out
 
     def cube_of(self, state: State) -> Cube | None:
         """Return the cube that can show a state, if it is there."""
@@ -89,12 +110,22 @@ class Holdings:
             if key not in self._cubes:
                 yield key
 
+    def is_wanting(self, state: State) -> bool:
+        """Say whether the cube of what is shown is still to be built."""
+        return self.is_large and self._key(state) not in self._cubes
+
+    def build_for(self, state: State) -> None:
+        """Build the cube of what is shown, which a picture from it would wait for."""
+        if self.is_wanting(state):
+            self.prove_unique()
+            self.build(self._key(state))
+
     def build(self, key: tuple[Any, ...]) -> None:
         """Build a cube, or find out that it would be too large."""
         result_type, level, metric = key
         where = tuple(self.offer.filter_of(result_type).items())
         selection = Selection(level=level, metrics=(metric,), where=where)
-        prepared = (self._pipeline or Pipeline()).prepare(self._observations, selection)
+        prepared = (self._pipeline or Pipeline()).prepare(self._all, selection)
         try:
             made = cube(prepared, prepared.metrics[0])
             if made is not None:

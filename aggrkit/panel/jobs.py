@@ -49,6 +49,7 @@ class Latest:
         self._due_at: float | None = None
         self._running: Cancellation | None = None
         self._idle_at: float | None = None
+        self._is_reminded = False
         self._closed = False
         self._thread: threading.Thread | None = None
         self.begun = 0
@@ -64,10 +65,21 @@ class Latest:
             self._idle_at = None if self._idle is None else now
             if self._running is not None:
                 self._running.cancel()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="aggrkit panel", daemon=True)
-                self._thread.start()
-            self._changed.notify_all()
+            self._wake()
+
+    def remind(self) -> None:
+        """Say that there may be something left to do in the background; what runs goes on."""
+        with self._changed:
+            if not self._closed and self._idle is not None:
+                self._idle_at = time.monotonic()
+                self._is_reminded = True
+                self._wake()
+
+    def _wake(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="aggrkit panel", daemon=True)
+            self._thread.start()
+        self._changed.notify_all()
 
     def wait(self, timeout: float = 60.0) -> bool:
         """Wait until everything that was asked for is done, and nothing is being prepared; say whether that is so."""
@@ -97,11 +109,12 @@ class Latest:
                 if task is None:
                     return
                 running = self._running = Cancellation()
+                self._is_reminded = False
             try:
                 with running:
                     wait = task()
                 with self._changed:
-                    if task is self._idle and not running.is_cancelled:
+                    if task is self._idle and not running.is_cancelled and not self._is_reminded:
                         self._idle_at = None if wait is None else time.monotonic() + wait
             except Cancelled:
                 pass  # a later request is waiting

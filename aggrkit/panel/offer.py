@@ -11,6 +11,7 @@ import pandas as pd
 from aggrkit.errors import SchemaError, UnknownNameError
 from aggrkit.model.schema import Kind, Role
 from aggrkit.model.selection import LEVELS, level_columns, values_of
+from aggrkit.panel.state import State
 from aggrkit.pipeline.expressions import as_time, fetch, label_of
 from aggrkit.pipeline.prepared import UNKNOWN
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from aggrkit.model.metric import Metric
     from aggrkit.model.schema import Column, Schema
-    from aggrkit.panel.state import State
     from aggrkit.sources.observations import Observations
 
 __all__ = ["SPANS", "TIME", "Offer"]
@@ -156,6 +156,22 @@ class Offer:
             raise UnknownNameError.of("result type", state.result_type, self.result_types)
         state = replace(state, metric=self.metric_of(state).name)
         return self._sided(state)
+
+    def kept(self, state: State) -> State:
+        """Return a state as far as the source still has what it shows: all of it, unless something is gone.
+
+        Raises
+        ------
+        SchemaError, UnknownNameError
+            If the source has nothing that can be shown.
+        """
+        sides = {"by": None, "baseline": None, "current": None}
+        for lost in ({}, sides, {"cell": ()}, {"metric": None}, {"metric": None, "cell": (), **sides}):
+            try:
+                return self.fitted(replace(state, **lost))
+            except (SchemaError, UnknownNameError):
+                continue
+        return self.fitted(State(tab=state.tab))
 
     def _sided(self, state: State) -> State:
         """Return a state with the sides of its comparison: the last value of a column against the one before it."""

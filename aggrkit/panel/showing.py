@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from aggrkit.errors import AggrError, Cancelled, quoted
+from aggrkit.errors import AggrError, Cancelled, SourceError, quoted
 from aggrkit.model.schema import Role
 from aggrkit.model.selection import level_columns
 from aggrkit.panel.answers import answer_of, sides_of, statistics_of
@@ -49,6 +50,8 @@ class Showing:
         What the charts show.
     still : Still or None
         The picture for when there is no kernel, where the panel is displayed.
+    is_unread : bool
+        Whether the source could not be read when something was last shown.
     """
 
     def __init__(self, holdings: Holdings, front: FrontEnd, spelled: str) -> None:
@@ -59,32 +62,41 @@ class Showing:
         self._answers: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._shown_at = float("-inf")
+        self._figures: dict[str, Any] = {}
+        self._is_stale = False
+        self.is_unread = False
         self.seen: tuple[State, Glance] | None = None
         self.still: Still | None = None
 
-    def show(self, state: State, *, exact: bool = False) -> None:
+    def show(self, state: State, *, exact: bool = False, quiet: bool = False) -> None:
         """Compute what a state shows, and show it; what is wrong is said in words.
+
+        Parameters
+        ----------
+        state : State
+            What is shown; it fits the source.
+        exact : bool, optional
+            Whether all observations are to be read.
+        quiet : bool, optional
+            Whether nobody asked for it: then what is seen stays until all of the new is there.
 
         Raises
         ------
         Cancelled
             If the state is no longer wanted.
         """
-        front, begun = self._front, time.perf_counter()
-        front.busy = True
+        front = self._front
+        self.is_unread = False
+        if not quiet:
+            front.busy = True
         try:
-            asked = question(state, self._offer)
-            front.show("code", {"python": as_python(asked, self._spelled), "sql": "-- not written yet"})
-            seen = None if exact else self._seen_already(state)
-            if seen is None:
-                seen = glance(self._holdings, state, exact=exact)
-                self.seen = state, seen
-                self._show_pictures(state, seen, time.perf_counter() - begun)
-            front.error = ""
-            self._show_answer(state, seen, exact)
+            with front.at_once() if quiet else contextlib.nullcontext():
+                self._show(state, exact, quiet)
+            self._is_stale = False
         except Cancelled:
             raise
         except AggrError as error:
+            self.is_unread = isinstance(error, SourceError)
             front.error = str(error)
         except Exception as error:
             _logger.exception("the panel could not show %s", state)
@@ -92,15 +104,45 @@ class Showing:
         front.busy = False
         self._shown_at = time.monotonic()
 
-    def prepare(self, state: State) -> float | None:
-        """Do a piece of what can wait, a cube or the still picture; say in how many seconds there is more to do."""
+    def take(self, holdings: Holdings) -> None:
+        """Take a source in place of the former one; what is seen stays until something is shown."""
+        with self._lock:
+            self._holdings = holdings
+            self._offer = holdings.offer
+            self._answers.clear()
+        self._is_stale = True
+
+    def let_go(self) -> None:
+        """Close the source until the next question, with the answers that would keep it open."""
+        with self._lock:
+            self._answers.clear()
+        self._holdings.let_go()
+
+    def is_provisional(self, state: State) -> bool:
+        """Say whether a better picture of a state is about to be made."""
+        return self._holdings.is_wanting(state)
+
+    def is_cached(self) -> bool:
+        """Say whether the picture that is seen is from a cube."""
+        return self.seen is not None and self.seen[1].mode == "cached"
+
+    def prepare(self, state: State, *, ahead: bool = True) -> float | None:
+        """Do a piece of what can wait, a cube or the still picture; say in how many seconds there is more to do.
+
+        Parameters
+        ----------
+        state : State
+            What is shown.
+        ahead : bool, optional
+            Whether to build also the cubes of what may be asked for next.
+        """
         if self._holdings.is_large:
             self._holdings.prove_unique()
             key = next(iter(self._holdings.wanted(state)), None)
-            if key is not None:
+            if key is not None and (ahead or self._holdings.is_wanting(state)):
                 self._holdings.build(key)
                 if self.seen is not None and self.seen[1].mode == "sampled":
-                    self.show(state)
+                    self.show(state, quiet=not ahead)
                 return 0.0
         if self.seen is None or self.still is None or self.still.shows is self.seen:
             return None
@@ -115,10 +157,13 @@ class Showing:
         """Return the answer to a question; the latest ones are kept."""
         key = repr(asked)
         with self._lock:  # both the panel's thread and the user's ask
+            holdings = self._holdings
             if key in self._answers:
                 return self._answers[key]
-        found = asked.ask(self._holdings.analysis)
+        found = asked.ask(holdings.analysis)
         with self._lock:
+            if holdings is not self._holdings:
+                return found  # the source was renewed meanwhile
             while len(self._answers) >= _MOST_ANSWERS:
                 self._answers.pop(next(iter(self._answers)))
             self._answers[key] = found
@@ -128,9 +173,22 @@ class Showing:
         """Return the statistics of a state as SQL of the source's engine."""
         return as_sql(state, self._offer, self._holdings.analysis.source({}))
 
+    def _show(self, state: State, exact: bool, quiet: bool) -> None:
+        front, begun = self._front, time.perf_counter()
+        asked = question(state, self._offer)
+        front.show("code", {"python": as_python(asked, self._spelled), "sql": "-- not written yet"})
+        seen = None if exact else self._seen_already(state)
+        if seen is None:
+            seen = glance(self._holdings, state, exact=exact)
+            self.seen = state, seen
+            self._show_pictures(state, seen, time.perf_counter() - begun, quiet)
+            self._is_stale = quiet  # what is shown at once may still be given up
+        front.put("error", "")
+        self._show_answer(state, seen, exact)
+
     def _seen_already(self, state: State) -> Glance | None:
         """Return the numbers of the charts, where a state differs only in what is made of them."""
-        if self.seen is None:
+        if self.seen is None or self._is_stale:
             return None
         before, seen = self.seen
         further = {name: getattr(state, name) for name in ("tab", "statistic", "by", "baseline", "current")}
@@ -146,18 +204,20 @@ class Showing:
         chart = groups_chart(seen, state, self._offer.statistic_of(state))
         self._front.show("groups", marked(drawn(chart), state))
 
-    def _show_pictures(self, state: State, seen: Glance, seconds: float) -> None:
+    def _show_pictures(self, state: State, seen: Glance, seconds: float, quiet: bool) -> None:
         front, offer = self._front, self._offer
         told = figures(seen, state)
         how, took = _HOW.get(seen.mode, seen.mode), f"{1000 * seconds:,.0f} ms"
         counts = ", ".join(
             f"{one['value']} {one['label'].removesuffix('s' * (one['value'] == '1'))}" for one in told[:2]
         )
-        front.figures = {
+        self._figures = {
             "items": [*told, {"label": how, "value": took}],
             "status": f"{seen.metric.name}: {counts}; {how}, {took}.",
             "mode": seen.mode,
+            "quiet": quiet,
         }
+        front.put("figures", self._figures)
         self._show_groups(state, seen)
         front.show("spread", histogram_of(seen))
         front.show("over_time", over_time(seen, _chosen(state)))
@@ -192,9 +252,10 @@ class Showing:
         moved = found["changes"] if is_one else None
         if clock is not None:
             front.show("over_time", over_time(seen, _chosen(state), found["anomalies"], moved, clock.name))
-        kept = [one for one in front.figures["items"] if one["label"] not in found]
+        kept = [one for one in self._figures["items"] if one["label"] not in found]
         counts = [{"label": label, "value": f"{len(some):,}"} for label, some in found.items() if some is not None]
-        front.figures = {**front.figures, "items": [*kept[:4], *counts, *kept[4:]]}
+        self._figures = {**self._figures, "items": [*kept[:4], *counts, *kept[4:]]}
+        front.put("figures", self._figures)
 
     def _found(self, state: State, tab: str) -> Any:
         """Return what a tab would find in the selection; None where it can't look."""

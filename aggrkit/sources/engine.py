@@ -156,7 +156,8 @@ def _explained(label: str, error: Exception) -> str:
     if isinstance(error, duckdb.BinderException) and "does not have a column" in said:
         return f"{label} has changed since it was opened: open it again. ({said})"
     if isinstance(error, duckdb.ConnectionException) and "different configuration" in said:
-        return f"{label} is open in this process already; close it, or give its connection to aggrkit.open. ({said})"
+        hint = "close it, or give its connection or store to aggrkit.open"
+        return f"{label} is open in this process already; {hint}. ({said})"
     if re.search(r"\block\b|being used by another process", said, re.IGNORECASE):
         return f"{label} is open for writing in another process; close it there, or open a copy. ({said})"
     if re.search(r"version|newer", said, re.IGNORECASE) and isinstance(

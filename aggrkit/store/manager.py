@@ -10,6 +10,7 @@ import duckdb
 
 from aggrkit.errors import SourceError
 from aggrkit.model.metric import RESULT_TYPES
+from aggrkit.sources.database import connection_opened
 from aggrkit.sources.engine import from_connection, reading
 from aggrkit.store.answers import AGGREGATES, ANOMALIES, StoredAnswers
 from aggrkit.store.fetching import as_limit, observations_of, records, records_of_all
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from aggrkit.model.selection import Selection
     from aggrkit.sources.observations import Observations
+    from aggrkit.sources.opened import Opened
 
 __all__ = ["BenchmarkDBManager"]
 
@@ -165,6 +167,35 @@ class BenchmarkDBManager:
         return self._keep(ANOMALIES, frame, selection, result_type)
 
     # -- reading ---------------------------------------------------------------------------------------------------
+
+    def opened(self, table: str | None = None) -> Opened:
+        """Return the results as the source of ``aggrkit.open(store)``, which sees what this process writes.
+
+        Parameters
+        ----------
+        table : str, optional
+            Which table, such as "performance_results"; may be left out where only one of them holds results.
+
+        Raises
+        ------
+        SourceError
+            If the store was closed, or holds no results yet and it isn't said which table they will be in.
+        UnknownNameError
+            If it must be said which table.
+
+        Examples
+        --------
+        >>> from aggrkit.store import BenchmarkDBManager
+        >>> store = BenchmarkDBManager(":memory:")
+        >>> opened = store.opened("performance_results")
+        >>> opened.has_changed()
+        False
+        >>> _ = store.ingest([{"id": 1, "model": "bert", "hardware": "a100", "latency": 3.5}])
+        >>> opened.has_changed()
+        True
+        >>> store.close()
+        """
+        return connection_opened(self._connection(), table, self.path, self._version)
 
     @contextlib.contextmanager
     def observations(self, result_type: str) -> Iterator[Observations]:
@@ -314,11 +345,21 @@ class BenchmarkDBManager:
         if self.read_only:
             raise SourceError(f"{self.path} is open for reading only; open it without read_only to write")
 
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        backend = self._backend
+        if backend is None:
+            raise SourceError(f"{self.path} was closed; open it again: BenchmarkDBManager({self.path!r})")
+        connection: duckdb.DuckDBPyConnection = backend.con
+        return connection
+
+    def _version(self) -> int:
+        """Return the version of the data of a store that is open."""
+        self._connection()
+        return self.data_version
+
     def _cursor(self) -> duckdb.DuckDBPyConnection:
         with self._state.lock:
-            if self._backend is None:
-                raise SourceError(f"{self.path} was closed; open it again: BenchmarkDBManager({self.path!r})")
-            cursor: duckdb.DuckDBPyConnection = self._backend.con.cursor()
+            cursor = self._connection().cursor()
         cursor.execute("SET TimeZone = 'UTC'")
         return cursor
 

@@ -181,6 +181,38 @@ def test_a_request_stops_idle_work_which_goes_on_afterwards() -> None:
     jobs.close()
 
 
+def test_a_reminder_does_idle_work_at_once_and_disturbs_nothing() -> None:
+    order: list[str] = []
+    entered, go_on = threading.Event(), threading.Event()
+
+    def work() -> None:
+        entered.set()
+        assert go_on.wait(5)
+        order.append("work")
+
+    def idle() -> float | None:
+        order.append("idle")
+        if len(order) == 2:
+            jobs.remind()  # while idle work runs: it is done once more
+            return 60.0
+        return 60.0
+
+    jobs = Latest(work, idle)
+    jobs.ask()
+    assert entered.wait(5)
+    jobs.remind()
+    go_on.set()
+    assert settled(jobs)
+    assert order == ["work", "idle", "idle"]
+    jobs.remind()
+    assert settled(jobs)
+    assert order == ["work", "idle", "idle", "idle"]
+    jobs.close()
+    jobs.remind()
+    assert settled(jobs)
+    assert len(order) == 4
+
+
 def test_without_idle_work_the_thread_sleeps() -> None:
     jobs = Latest(lambda: None)
     jobs.ask()

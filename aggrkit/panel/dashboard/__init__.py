@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 
-def serve(source: str, table: str | None, state: Mapping[str, Any], *, port: int = 8866, browser: bool = True) -> int:
+def serve(
+    source: str,
+    table: str | None,
+    state: Mapping[str, Any],
+    *,
+    follow: bool = False,
+    port: int = 8866,
+    browser: bool = True,
+) -> int:
     """Serve a panel until Voilà ends.
 
     Parameters
@@ -30,6 +38,8 @@ def serve(source: str, table: str | None, state: Mapping[str, Any], *, port: int
         Which table of a database.
     state : mapping
         What is shown first, as for ``df.aggr.explore``.
+    follow : bool, optional
+        Whether the panel follows the source.
     port : int, optional
         Where the page is served, on this machine only.
     browser : bool, optional
@@ -52,7 +62,9 @@ def serve(source: str, table: str | None, state: Mapping[str, Any], *, port: int
         )
     with tempfile.TemporaryDirectory(prefix="aggrkit-") as folder:
         notebook = Path(folder) / "explore.ipynb"
-        notebook.write_text(json.dumps(_notebook(str(Path(source).expanduser().absolute()), table, state)), "utf-8")
+        place = str(Path(source).expanduser().absolute())
+        shown = {**state, **({"follow": True} if follow else {})}
+        notebook.write_text(json.dumps(_notebook(place, table, shown)), "utf-8")
         here = str(Path(__file__).parent)
         places = [here, *os.environ.get("JUPYTER_PATH", "").split(os.pathsep)]
         environment = {**os.environ, "JUPYTER_PATH": os.pathsep.join(filter(None, places))}
@@ -65,17 +77,17 @@ def serve(source: str, table: str | None, state: Mapping[str, Any], *, port: int
                 process.terminate()  # what ends this command ends Voilà: Ctrl-C, or an error
 
 
-def _notebook(source: str, table: str | None, state: Mapping[str, Any]) -> dict[str, Any]:
+def _notebook(source: str, table: str | None, shown: Mapping[str, Any]) -> dict[str, Any]:
     """Return a notebook of one cell that shows the panel."""
     opened = f"aggrkit.open({source!r}{'' if table is None else f', table={table!r}'})"
-    shown = ", ".join(f"{name}={value!r}" for name, value in state.items())
+    arguments = ", ".join(f"{name}={value!r}" for name, value in shown.items())
     cell: dict[str, Any] = {
         "cell_type": "code",
         "id": "explore",
         "metadata": {},
         "execution_count": None,
         "outputs": [],
-        "source": f"import aggrkit\n{opened}.explore({shown})",
+        "source": f"import aggrkit\n{opened}.explore({arguments})",
     }
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return {"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}

@@ -1,6 +1,7 @@
 // The front end of the explore panel. `vegaEmbed` comes with the bundle that is put before this file.
 // It draws what the kernel says, and tells the kernel what was clicked; it computes nothing.
 
+const SELDOM = 30_000; // milliseconds
 const CHARTS = ["groups", "over_time", "overview", "spread"];
 
 function element(tag, attributes = {}, ...children) {
@@ -41,7 +42,7 @@ function tableOf(data, select, chosen) {
     const line = element("tr", { "aria-selected": isChosen(key) ? "true" : null }, ...cells);
     if (key && select) {
       const first = cells[0];
-      const button = element("button", { type: "button", class: "link", onclick: () => select(isChosen(key) ? {} : key) }, first.textContent);
+      const button = element("button", { type: "button", class: "link", "data-key": JSON.stringify(key), onclick: () => select(isChosen(key) ? {} : key) }, first.textContent);
       button.setAttribute("aria-pressed", isChosen(key) ? "true" : "false");
       first.replaceChildren(button);
     }
@@ -84,22 +85,26 @@ class Chart {
     this.spec = spec;
     this.chain = this.chain.then(async () => {
       if (text !== this.drawn) return;
-      this.view?.finalize();
-      this.view = null;
       if (!spec) {
+        this.close();
         this.node.hidden = true;
         return;
       }
       this.node.hidden = false;
-      const fresh = element("div");
-      this.plot.replaceChildren(fresh);
+      const fresh = element("div", { class: "coming" }); // not seen, but laid out: the old drawing stays until it is done
+      this.node.append(fresh);
       const made = await vegaEmbed(fresh, spec, { actions: false, renderer: "svg", ast: false, tooltip: { theme: "custom" } });
+      this.close();
       this.view = made.view;
+      fresh.classList.remove("coming");
+      this.plot.replaceChildren(fresh);
       for (const part of fresh.querySelectorAll("[class*=brush_]")) part.setAttribute("aria-hidden", "true");
       this.clicked?.(this.view);
       this.plot.setAttribute("data-drawn", String(Number(this.plot.getAttribute("data-drawn") ?? 0) + 1));
       this.fillTwin();
     }).catch((error) => {
+      this.close();
+      this.node.querySelector(":scope > .coming")?.remove();
       this.plot.replaceChildren(element("p", { role: "alert" }, `This chart can't be drawn: ${error.message}`));
     });
     return this.chain;
@@ -111,7 +116,24 @@ class Chart {
 
   close() {
     this.view?.finalize();
+    this.view = null;
   }
+}
+
+// What has the focus and how far the tables are scrolled, so that a new answer in place of the old one keeps both.
+function placeIn(node) {
+  const inputs = "button, select, [tabindex]";
+  const focused = node.contains(document.activeElement) ? document.activeElement : null;
+  const key = focused?.dataset.key;
+  const number = [...node.querySelectorAll(inputs)].indexOf(focused);
+  const scrolled = [...node.querySelectorAll(".scroll")].map(({ scrollLeft, scrollTop }) => [scrollLeft, scrollTop]);
+  return () => {
+    node.querySelectorAll(".scroll").forEach((each, place) => each.scrollTo(...(scrolled[place] ?? [0, 0])));
+    if (!focused || focused === node || focused.isConnected && document.activeElement === focused) return;
+    const all = [...node.querySelectorAll(inputs)];
+    const again = key ? all.find((each) => each.dataset.key === key) : all[number];
+    again?.focus({ preventScroll: true });
+  };
 }
 
 function save(name, mime, parts) {
@@ -149,16 +171,34 @@ function render({ model, el }) {
 
   // ---- key figures, what goes on, errors
   const figures = element("div", { class: "figures" });
-  const status = element("p", { class: "status", role: "status", "aria-live": "polite" });
+  const status = element("p", { class: "status" });
+  const announced = element("p", { class: "offscreen", role: "status", "aria-live": "polite" });
   const progress = element("progress", { "aria-label": "computing" });
   progress.hidden = true;
   const alert = element("p", { class: "error", role: "alert" });
   alert.hidden = true;
   let timer = null;
+  let [announcing, announcedAt] = [null, -Infinity];
+  stop.push(() => clearTimeout(announcing));
+  const announce = (isQuiet) => { // what nobody asked for is not said more often than every half minute
+    clearTimeout(announcing);
+    const wait = isQuiet ? announcedAt + SELDOM - performance.now() : 0;
+    const say = () => { [announced.textContent, announcedAt] = [status.textContent, performance.now()]; };
+    if (wait <= 0) say();
+    else announcing = setTimeout(say, wait);
+  };
+  const figure = (label, value) =>
+    element("div", {}, element("span", { class: "label" }, label), element("span", { class: "value" }, value));
+  const showFigures = () => {
+    const items = (model.get("figures").items ?? []).map(({ label, value }) => figure(label, value));
+    const { on, changed } = model.get("follow");
+    const since = changed ? `last change ${new Date(changed).toLocaleTimeString()}` : "no change yet";
+    figures.replaceChildren(...items, ...(on ? [figure("following", since)] : []));
+  };
   listen("figures", () => {
-    const items = model.get("figures").items ?? [];
-    figures.replaceChildren(...items.map(({ label, value }) => element("div", {}, element("span", { class: "label" }, label), element("span", { class: "value" }, value))));
+    showFigures();
     status.textContent = model.get("figures").status ?? "";
+    if (status.textContent !== announced.textContent) announce(model.get("figures").quiet);
   });
   listen("busy", () => {
     clearTimeout(timer);
@@ -169,6 +209,32 @@ function render({ model, el }) {
   listen("error", () => {
     alert.textContent = model.get("error");
     alert.hidden = !model.get("error");
+  });
+
+  // ---- whether the panel follows its source
+  const trouble = element("p", { class: "trouble", role: "status" });
+  const why = element("span", { class: "why", role: "status" });
+  const follows = element("input", { type: "checkbox", role: "switch", onchange: () => {
+    const { able, on, why: reason } = model.get("follow");
+    if (able) tell("follow", { on: follows.checked });
+    else [follows.checked, why.textContent] = [on, reason];
+  } });
+  const following = element("label", { class: "switch" }, follows, "Follow");
+  listen("follow", () => {
+    const { able, on, why: reason, trouble: wrong } = model.get("follow");
+    follows.checked = Boolean(on);
+    follows.setAttribute("aria-disabled", String(!able));
+    following.title = able ? "Show by itself what comes in" : `Can't follow: ${reason}`;
+    trouble.textContent = wrong ?? "";
+    trouble.hidden = !wrong;
+    showFigures();
+  });
+  const view = { id: Math.random().toString(36).slice(2) };
+  tell("view", { ...view, open: true });
+  stop.push(() => {
+    try {
+      tell("view", { ...view, open: false });
+    } catch { /* the kernel is gone, and with it what would follow */ }
   });
 
   // ---- charts
@@ -188,17 +254,21 @@ function render({ model, el }) {
     spread: new Chart("spread"),
   };
   let isDragging = false;
+  const draw = async (name) => { // a strip that someone drags over is drawn when they let it go
+    const spec = await unpacked(model.get(name));
+    if (name !== "overview" || !isDragging) charts[name].draw(spec);
+  };
   charts.overview.plot.addEventListener("pointerdown", () => { [isDragging, dragged] = [true, null]; });
   const ended = () => {
     if (isDragging && dragged !== null) {
       tell("brush", dragged.length ? { start: +dragged[0], end: +dragged[1] } : { start: null, end: null });
     }
-    [isDragging, dragged] = [false, null];
+    if (isDragging) [isDragging, dragged] = [false, null], draw("overview");
   };
   window.addEventListener("pointerup", ended);
   stop.push(() => window.removeEventListener("pointerup", ended));
   for (const name of CHARTS) {
-    listen(name, async () => charts[name].draw(await unpacked(model.get(name))));
+    listen(name, () => draw(name));
   }
 
   // ---- buttons
@@ -213,7 +283,7 @@ function render({ model, el }) {
       save(`${name}.png`, "image/png", [await (await fetch(url)).blob()]);
     }
   };
-  const tools = element("div", { class: "tools", role: "toolbar", "aria-label": "panel" },
+  const tools = element("div", { class: "tools", role: "toolbar", "aria-label": "panel" }, following,
     button("Undo", () => tell("undo"), "Go back to what was shown before"),
     button("Reset", () => tell("reset"), "Show everything again"),
     button("Exact", () => tell("exact"), "Read all observations for this picture"),
@@ -269,18 +339,26 @@ function render({ model, el }) {
 
   let answer = null;
   let code = null;
+  let drawnFor = null; // the tab whose charts are in `own`, which are drawn anew in their places
+  let inputs = { text: "", node: null };
   const showAnswer = () => {
-    own.splice(0).forEach((chart) => chart.close());
+    const specs = answer.charts ?? [];
+    const isSame = drawnFor === answer.tab && own.length === specs.length && panel.querySelector(".drawings");
+    const restore = isSame ? placeIn(panel) : () => {};
+    if (!isSame) {
+      own.splice(0).forEach((chart) => chart.close());
+      own.push(...specs.map((_, place) => new Chart(`answer${place}`)));
+      inputs = { text: "", node: null };
+    }
+    drawnFor = answer.tab;
+    own.forEach((chart, place) => chart.draw(specs[place]));
+    const text = JSON.stringify(answer.sides ?? null);
+    if (text !== inputs.text) inputs = { text, node: answer.sides ? sidesOf(answer.sides, set) : null };
     const words = element("div", { class: "words" }, ...(answer.words ?? []).map((line) => element("p", {}, line)));
-    const inputs = answer.sides ? sidesOf(answer.sides, set) : null;
-    const drawings = (answer.charts ?? []).map((spec, place) => {
-      const chart = new Chart(`answer${place}`);
-      own.push(chart);
-      chart.draw(spec);
-      return chart.node;
-    });
+    const drawings = element("div", { class: "drawings" }, ...own.map((chart) => chart.node));
     const list = answer.table ? tableOf(answer.table, (cell) => set({ cell }), answer.cell) : null;
-    panel.replaceChildren(...[inputs, words, element("div", { class: "drawings" }, ...drawings), list].filter(Boolean));
+    panel.replaceChildren(...[inputs.node, words, drawings, list].filter(Boolean));
+    restore();
   };
   const showCode = () => {
     const block = (title, text) => {
@@ -315,7 +393,7 @@ function render({ model, el }) {
 
   root.append(
     element("div", { class: "head" }, figures, tools),
-    element("div", { class: "line" }, status, progress), alert,
+    element("div", { class: "line" }, status, progress, why, announced), alert, trouble,
     element("div", { class: "pictures" },
       charts.groups.node,
       element("div", { class: "beside" }, charts.over_time.node, charts.overview.node, charts.spread.node)),
