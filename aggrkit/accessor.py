@@ -368,9 +368,23 @@ def calibrate(
     statistic: str | Sequence[str] = "mean",
     repeats: int | None = None,
     rng: int | np.random.Generator = 0,
+    progress: bool = True,
 ) -> Calibration:
     return _analysis(data).calibrate(
-        baseline, current, by, level, metrics, where, time_range, margin, alpha, adjust, statistic, repeats, rng
+        baseline,
+        current,
+        by,
+        level,
+        metrics,
+        where,
+        time_range,
+        margin,
+        alpha,
+        adjust,
+        statistic,
+        repeats,
+        rng,
+        progress,
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 from aggrkit.errors import SchemaError, UnknownNameError, listed, number_between, quoted
 from aggrkit.findings import (
@@ -46,6 +47,9 @@ Where: TypeAlias = "Mapping[str, Any] | ibis.Deferred | ibis.Value | None"
 Method: TypeAlias = Literal["robust", "zscore", "iqr", "gesd"]
 Adjustment: TypeAlias = Literal["fdr_bh", "fdr_by", "holm", "bonferroni", "none"]
 TableAdjustment: TypeAlias = Literal["fdr_bh", "fdr_by", "holm", "bonferroni", "hierarchical", "none"]
+
+_PATIENCE: Final = 2.0
+"""Seconds without a bar that says how far it is."""
 
 
 @dataclass(frozen=True)
@@ -495,6 +499,7 @@ class Analysis:
         statistic: str | Sequence[str] = "mean",
         repeats: int | None = None,
         rng: int | np.random.Generator = 0,
+        progress: bool = True,
     ) -> Calibration:
         """Say how often this very comparison finds a change on these very data where none is.
 
@@ -509,6 +514,8 @@ class Analysis:
             and after 40 times no longer than a minute.
         rng : int or numpy.random.Generator, optional
             Where the random numbers come from.
+        progress : bool, optional
+            Whether a bar says how far it is, in a terminal or a notebook, where it takes more than two seconds.
 
         Returns
         -------
@@ -548,14 +555,17 @@ class Analysis:
         from aggrkit.pipeline.comparison import Compare
         from aggrkit.pipeline.halves import Halves
         from aggrkit.pipeline.sides import Sides
+        from aggrkit.progress import shown_progress
 
         if hasattr(baseline, "columns"):
             raise TypeError(
                 "calibrate exchanges sides of one source: put both frames into one, with a column that tells the sides"
             )
         sides = Halves() if baseline is None and by is None else Sides(baseline, current, by)
-        stage = Calibrate(Compare(sides, margin, alpha, adjust, statistic), repeats, rng)
-        answer, prepared = self._run(self._bare(stage), level, metrics, where, time_range)
+        compare = Compare(sides, margin, alpha, adjust, statistic)
+        with shown_progress("Calibration", "exchanges", patience=_PATIENCE) if progress else nullcontext() as advance:
+            stage = Calibrate(compare, repeats, rng, advance)
+            answer, prepared = self._run(self._bare(stage), level, metrics, where, time_range)
         return Calibration._made(answer, _rows_of_group(prepared))
 
     def correlations(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,9 @@ __all__ = ["shown_progress"]
 
 
 @contextmanager
-def shown_progress(title: str, unit: str, note: str = "") -> Iterator[Callable[[int, int], None]]:
+def shown_progress(
+    title: str, unit: str, note: str = "", patience: float = 0.0
+) -> Iterator[Callable[[int, int], None]]:
     """Show a bar while a block runs, in a terminal or a notebook, and leave no trace of it; elsewhere nothing is shown.
 
     Parameters
@@ -23,6 +26,8 @@ def shown_progress(title: str, unit: str, note: str = "") -> Iterator[Callable[[
         What is counted, in the plural.
     note : str, optional
         A sentence that is said before, and stays.
+    patience : float, optional
+        Seconds for which nothing is shown.
 
     Yields
     ------
@@ -44,10 +49,19 @@ def shown_progress(title: str, unit: str, note: str = "") -> Iterator[Callable[[
     counted = TextColumn(f"{{task.completed}}/{{task.total}} {unit}")
     columns = (TextColumn("{task.description}"), BarColumn(), counted, TimeElapsedColumn())
     quiet = not (console.is_terminal or console.is_jupyter)
-    with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
-        task = bar.add_task(title, total=None)
+    bar = Progress(*columns, console=console, transient=True, disable=quiet)
+    task = bar.add_task(title, total=None)
+    shown_at = time.monotonic() + patience
 
-        def advance(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
+    def advance(done: int, total: int) -> None:
+        bar.update(task, completed=done, total=total)
+        if time.monotonic() >= shown_at and not bar.live.is_started:
+            bar.start()
 
+    if not patience:
+        bar.start()
+    try:
         yield advance
+    finally:
+        if bar.live.is_started:
+            bar.stop()

@@ -16,6 +16,8 @@ from aggrkit.pipeline.units import Observed, SideUnits
 from aggrkit.statistics.proportions import wilson_interval
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from aggrkit.pipeline.comparison import Compare
@@ -47,11 +49,14 @@ class Calibrate:
         40 at least.
     rng : int or numpy.random.Generator, optional
         Where the random numbers come from.
+    advance : callable, optional
+        ``(done, of) -> None``: is told how far it is.
     """
 
     compare: Compare
     repeats: int | None = None
     rng: int | np.random.Generator = 0
+    advance: Callable[[int, int], None] | None = None
     name: str = "calibrate"
 
     def __call__(self, answer: Answer, prepared: Prepared) -> Answer:
@@ -72,6 +77,8 @@ class Calibrate:
         counts: list[dict[str, int]] = []
         while len(counts) < most and not self._is_late(len(counts), time.perf_counter() - began):
             counts.append(self._counted(exchange.exchanged(aligned, rng)))
+            if self.advance is not None:
+                self.advance(len(counts), most)
         return answer.with_frame(
             "calibration",
             self._frame(pd.DataFrame(counts)),

@@ -140,7 +140,7 @@ class Sheet:
         sides = {name: arguments.pop(name, None) for name in ("baseline", "current", "by")}
         first = self.asked["metrics"] or [metric.name for metric in self.offer.schema.metrics] if self.offer else None
         names = [first] if isinstance(first, str) else list(first or [])[:1] or None
-        return self.ask("calibrate", **_sides(**sides), **arguments, metrics=names, repeats=repeats)
+        return self.ask("calibrate", **_sides(**sides), **arguments, metrics=names, repeats=repeats, progress=False)
 
     def headline(self, *answers: Finding | Unanswered) -> Piece:
         """Return the head of the page: the verdict of the answers that matter most, and the key figures."""
