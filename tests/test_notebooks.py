@@ -17,6 +17,8 @@ import aggrkit
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 # Kernels warn at each start that they don't encrypt what stays on this machine, unless they may choose.

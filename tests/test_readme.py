@@ -37,7 +37,7 @@ def test_the_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_two_commands_are_there_and_complete() -> None:
     assert [block.strip() for block in blocks("sh")] == [
         "python3 -m venv .venv && .venv/bin/pip install -q '.[lab]' && .venv/bin/aggrkit demo",
-        "python3 -m venv .venv && .venv/bin/pip install -q -e '.[dev]' && .venv/bin/pytest",
+        "python3 -m venv .venv && .venv/bin/pip install -q -e '.[dev]' && .venv/bin/pytest -m 'not slow'",
     ]
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     assert {"lab", "dev"} <= set(extras)
