@@ -44,5 +44,5 @@ def test_a_store_of_several_types_says_which_there_are(tmp_path: Path) -> None:
 def test_an_empty_store_holds_no_results(tmp_path: Path) -> None:
     path = tmp_path / "results.duckdb"
     BenchmarkDBManager(path).close()
-    with pytest.raises(SourceError, match="holds no table"):
+    with pytest.raises(SourceError, match="holds no results yet; say which table"):
         aggrkit.open(path)
