@@ -159,7 +159,7 @@ def _layers(
         (suspect, encoded.transform_filter(_SUSPECT).mark_point(filled=False, size=70, strokeWidth=2, opacity=1)),
     ]
     return [
-        band.encode(x=alt.X("low:Q", scale=scale, axis=axis), x2="high"),
+        band.encode(x=alt.X("low:Q", scale=scale, axis=axis), x2=alt.X2("high")),
         zero.encode(x=x),
         *drawn(marks),
         side_text().transform_filter("datum.first"),

@@ -164,8 +164,14 @@ def _layers(shown: pd.DataFrame, names: Sequence[str]) -> list[alt.Chart]:
     wide = shown[_FROM].ne(shown[_UNTIL])
     drift, suspect = shown["status"].eq("trend"), shown["status"].eq("suspect")
     layers = [
-        (wide & drift, spans.transform_filter(_DRIFT).mark_rule(strokeWidth=9, opacity=0.35).encode(x=low, x2="high")),
-        (wide & ~drift, spans.transform_filter(f"!({_DRIFT})").mark_rule(strokeWidth=2.5).encode(x=low, x2="high")),
+        (
+            wide & drift,
+            spans.transform_filter(_DRIFT).mark_rule(strokeWidth=9, opacity=0.35).encode(x=low, x2=alt.X2("high")),
+        ),
+        (
+            wide & ~drift,
+            spans.transform_filter(f"!({_DRIFT})").mark_rule(strokeWidth=2.5).encode(x=low, x2=alt.X2("high")),
+        ),
         (~suspect, filled.transform_filter(f"!({_SUSPECT})")),
         (suspect, hollow.transform_filter(_SUSPECT)),
     ]

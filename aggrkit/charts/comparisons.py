@@ -196,7 +196,7 @@ def volcano_chart(compare: pd.DataFrame, *, margin: float = 0.02, alpha: float =
     for right, some in _named(named, PLOT_WIDTH * across, _HEIGHT * (1 - sure / top), shown["verdict"], middle):
         text = alt.Chart(data({"x": shown[CHANGE].iloc[some], "y": sure.iloc[some], "said": [named[i] for i in some]}))
         text = text.mark_text(style=WITHIN, align="left" if right else "right", dx=7 if right else -7, fontSize=10)
-        layers.append(text.encode(x=x, y=y, text="said:N"))
+        layers.append(text.encode(x=x, y=y, text=alt.Text("said:N")))
     significant = int((tested[_P] < alpha).sum())
     cut = bool((shown[_P] < _SMALLEST_P).any())
     far = int((~shown[CHANGE].between(lowest, highest)).sum())

@@ -116,7 +116,7 @@ def differences_chart(differences: pd.DataFrame) -> alt.LayerChart:
     hidden = len(told) - len(shown)
     without = len(lines) - len(told)
     return finished(
-        [points.encode(color=colour, shape=shape, tooltip=tips), text.encode(text="said:N")],
+        [points.encode(color=colour, shape=shape, tooltip=tips), text.encode(text=alt.Text("said:N"))],
         values=values,
         title=title,
         subtitle=[

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import struct
+import threading
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import altair as alt
 import vl_convert
+from altair.utils import schemapi
 
 from aggrkit.charts.theme import config, merged
 from aggrkit.errors import UnknownNameError
@@ -16,8 +20,9 @@ from aggrkit.output import write_whole
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator
 
-__all__ = ["MIME_TYPE", "PPI", "Shown", "mime_bundle", "save", "specification", "static_svg"]
+__all__ = ["MIME_TYPE", "PPI", "Shown", "mime_bundle", "save", "specification", "static_svg", "unchecked"]
 
 MIME_TYPE: Final = "application/vnd.vegalite.v5+json"
 PPI: Final = 144
@@ -42,6 +47,56 @@ class Shown(alt.LayerChart):
         return bundle, {"image/png": {"width": width, "height": height}}
 
 
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Make and write charts without Altair's validation of each of their parts, which takes most of their time.
+
+    For charts of this package alone, which its tests hold against the schema. While any thread is within such a block,
+    no chart of any thread is validated when it is made.
+
+    Examples
+    --------
+    >>> import altair as alt
+    >>> from aggrkit.charts.display import specification, unchecked
+    >>> with unchecked():
+    ...     specification(alt.Chart(alt.Data(values=[])).mark_point())["mark"]
+    {'type': 'point'}
+    """
+    token = _is_unchecked.set(True)
+    _QUICKLY.enter()
+    try:
+        yield
+    finally:
+        _QUICKLY.leave()
+        _is_unchecked.reset(token)
+
+
+class _Quickly:
+    """Altair's switch for validation, which is one for all threads: off while at least one of them is in a hurry."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._within = 0
+        self._before = True
+
+    def enter(self) -> None:
+        with self._lock:
+            if not self._within:
+                self._before = schemapi.DEBUG_MODE
+                schemapi.DEBUG_MODE = False
+            self._within += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._within -= 1
+            if not self._within:
+                schemapi.DEBUG_MODE = self._before
+
+
+_QUICKLY: Final = _Quickly()
+_is_unchecked: ContextVar[bool] = ContextVar("aggrkit_unchecked", default=False)
+
+
 def specification(chart: alt.TopLevelMixin, **look: Any) -> dict[str, Any]:
     """Return the Vega-Lite of a chart with the shared configuration; what the chart itself configures holds.
 
@@ -64,7 +119,7 @@ def specification(chart: alt.TopLevelMixin, **look: Any) -> dict[str, Any]:
     >>> specification(alt.Chart(alt.Data(values=[])).mark_point())["config"]["background"]
     'transparent'
     """
-    made = chart.to_dict(context={"pre_transform": False})
+    made = chart.to_dict(validate=not _is_unchecked.get(), context={"pre_transform": False})
     return {**made, "config": merged(config(**look), made.get("config", {}))}
 
 

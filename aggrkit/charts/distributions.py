@@ -107,7 +107,7 @@ def _bars(shown: pd.DataFrame, axis_title: str, scale: alt.Scale) -> list[alt.Ch
     ]
     bars = alt.Chart(values).mark_bar(color=PALETTE["blue"], binSpacing=1)
     y = alt.Y("count:Q", axis=alt.Axis(title="values (count)", tickMinStep=1))
-    return [bars.encode(x=x, x2="high", y=y, tooltip=tips)]
+    return [bars.encode(x=x, x2=alt.X2("high"), y=y, tooltip=tips)]
 
 
 def _outlines(

@@ -104,7 +104,7 @@ class Forest:
         known = (np.isfinite(self.low) & np.isfinite(self.high)).any()
         return [
             *self._behind(),
-            *([line.encode(x=self._x("low"), x2="high", color=colour)] if known else []),
+            *([line.encode(x=self._x("low"), x2=alt.X2("high"), color=colour)] if known else []),
             *ends,
             points.encode(x=self._x("x"), y=rows_axis(self.names), color=colour, shape=shape),
             side_text(),
@@ -128,7 +128,7 @@ class Forest:
         if not self.band:
             return [zero]
         band = behind.mark_rect(color=PALETTE["sky"], opacity=0.18)
-        return [band.encode(x=self._x("low"), x2="high"), zero]
+        return [band.encode(x=self._x("low"), x2=alt.X2("high")), zero]
 
     def _x(self, name: str) -> alt.X:
         scale = alt.Scale(domain=list(self.domain), clamp=True, nice=False, zero=False)

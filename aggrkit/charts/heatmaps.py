@@ -282,8 +282,8 @@ def _by_size(cells: pd.DataFrame, name: str) -> pd.Index[str]:
 
 def _cell_text(base: alt.Chart) -> alt.Chart:
     """Return the layer of numbers in cells; their colour is against that of the cell, which no theme changes."""
-    colour = alt.condition("datum.dark", alt.value(_LIGHT_TEXT), alt.value(_DARK_TEXT))
-    drawn: alt.Chart = base.mark_text(fontSize=10).encode(text="said:N", color=colour)
+    colour = alt.ColorValue(_DARK_TEXT, condition={"test": "datum.dark", "value": _LIGHT_TEXT})
+    drawn: alt.Chart = base.mark_text(fontSize=10).encode(text=alt.Text("said:N"), color=colour)
     return drawn
 
 

@@ -116,7 +116,7 @@ def data(columns: dict[str, Iterable[Any]]) -> alt.InlineData:
         {name: cleaned for name, value in zip(columns, line, strict=True) if (cleaned := clean(value)) is not None}
         for line in zip(*lists, strict=True)
     ]
-    return alt.InlineData(values=records)
+    return alt.InlineData(values=tuple(records))  # Altair copies lists, again and again
 
 
 def milliseconds(column: pd.Series[Any]) -> pd.Series[float]:
@@ -265,7 +265,7 @@ def rows_axis(names: Sequence[str] = ()) -> alt.Y:
 def side_text() -> alt.Chart:
     """Return the layer with the numbers of each line, to the right of the plot."""
     mark = alt.Chart().mark_text(align="left", baseline="middle", style=WITHIN, fontSize=11)
-    drawn: alt.Chart = mark.encode(x=alt.value(PLOT_WIDTH + 18), y=rows_axis(), text="said:N")
+    drawn: alt.Chart = mark.encode(x=alt.XValue(PLOT_WIDTH + 18), y=rows_axis(), text=alt.Text("said:N"))
     return drawn
 
 
@@ -297,7 +297,7 @@ def finished(
 def nothing(title: str, words: str) -> alt.LayerChart:
     """Return a chart that says that there is nothing to show, and why."""
     text = alt.Chart().mark_text(style=WITHIN, fontSize=13, align="center", baseline="middle")
-    placed = text.encode(x=alt.value(PLOT_WIDTH / 2), y=alt.value(30), text=alt.value(words))
+    placed = text.encode(x=alt.XValue(PLOT_WIDTH / 2), y=alt.YValue(30), text=alt.TextValue(words))
     return finished(
         [placed],
         title=title,

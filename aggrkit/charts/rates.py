@@ -124,7 +124,9 @@ def outcomes_chart(passed: int, failed: int, metric: str) -> alt.LayerChart:
     colours = alt.Scale(domain=list(counts), range=[PALETTE["blue"], PALETTE["vermillion"]])
     base = alt.Chart(values).encode(y=y, x=x, tooltip=[alt.Tooltip("label:N"), alt.Tooltip("said:N", title="results")])
     bars = base.mark_bar(height={"band": 0.7}).encode(color=alt.Color("label:N", scale=colours, legend=None))
-    text = base.mark_text(style=WITHIN, align="left", baseline="middle", dx=5, fontSize=11).encode(text="said:N")
+    text = base.mark_text(style=WITHIN, align="left", baseline="middle", dx=5, fontSize=11).encode(
+        text=alt.Text("said:N")
+    )
     parts = " and ".join(f"{many:,} {name} ({shares[name]})" for name, many in counts.items())
     description = f"{metric}: {count(total, 'result')}, of which {parts}."
     return finished([bars, text], title=title, subtitle=[], description=description, height=alt.Step(36))

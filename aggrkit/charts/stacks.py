@@ -69,13 +69,15 @@ class Stacks:
         axis = alt.Axis(title=self.title, tickCount=5)
         x = alt.X("low:Q", scale=alt.Scale(domain=[0, 100], nice=False), axis=axis)
         base = alt.Chart(self._segments()).encode(y=rows_axis(), tooltip=tips)
-        bars = base.mark_bar(height={"band": 0.78}).encode(x=x, x2="high", y=rows_axis(self.names), color=colour)
+        bars = base.mark_bar(height={"band": 0.78}).encode(
+            x=x, x2=alt.X2("high"), y=rows_axis(self.names), color=colour
+        )
         text = base.transform_filter("datum.said").mark_text(align="left", baseline="middle", dx=4, fontSize=10)
-        against = alt.condition("datum.dark", alt.value("white"), alt.value("black"))
+        against = alt.ColorValue("black", condition={"test": "datum.dark", "value": "white"})
         beside = alt.Chart(data({"label": self.names, "said": self.said}))
         return [
             bars,
-            text.encode(x=x, text="said:N", color=against),
+            text.encode(x=x, text=alt.Text("said:N"), color=against),
             side_text().properties(data=beside.data),
         ]
 

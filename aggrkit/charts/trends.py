@@ -216,7 +216,7 @@ def _band(bands: pd.DataFrame, axis: alt.Axis) -> list[alt.Chart]:
     base = alt.Chart(data({name: bands[name] for name in bands.columns}))
     area = base.mark_area(color=PALETTE["sky"], opacity=0.25)
     line = base.mark_line(color=PALETTE["blue"], strokeWidth=2, point=len(bands) == 1)
-    return [area.encode(x=_x(), y=_y("a", axis), y2="b"), line.encode(x=_x(), y=_y("m", axis))]
+    return [area.encode(x=_x(), y=_y("a", axis), y2=alt.Y2("b")), line.encode(x=_x(), y=_y("m", axis))]
 
 
 def _line(series: pd.DataFrame, slope: float, axis: alt.Axis) -> alt.Chart:
@@ -256,7 +256,7 @@ def _rules(changes: pd.DataFrame, first: float, last: float, unit: str) -> tuple
         mine = [place for place, found in placed.items() if found == row]
         text = alt.Chart(data({"t": changes["t"].iloc[mine], "said": [said[place] for place in mine]}))
         text = text.mark_text(style=WITHIN, align="left" if row.after else "right", dx=row.shift, fontSize=10)
-        layers.append(text.encode(x=_x(), y=alt.value(row.y), text="said:N"))
+        layers.append(text.encode(x=_x(), y=alt.YValue(row.y), text=alt.Text("said:N")))
     return layers, max((-row.y + 9 for row in placed.values()), default=0)
 
 

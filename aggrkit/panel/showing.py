@@ -8,6 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from aggrkit.charts.display import unchecked
 from aggrkit.errors import AggrError, Cancelled, SourceError, quoted
 from aggrkit.model.schema import Role
 from aggrkit.model.selection import level_columns
@@ -90,7 +91,7 @@ class Showing:
         if not quiet:
             front.busy = True
         try:
-            with front.at_once() if quiet else contextlib.nullcontext():
+            with unchecked(), front.at_once() if quiet else contextlib.nullcontext():
                 self._show(state, exact, quiet)
             self._is_stale = False
         except Cancelled:
@@ -229,9 +230,9 @@ class Showing:
         front, asked = self._front, question(state, self._offer)
         if state.tab == "statistics":
             front.show("answer", statistics_of(seen, state))
-        front.show("code", {"python": as_python(asked, self._spelled), "sql": self.sql(state)})
         if exact or state.cell or not self._holdings.is_large:
             self._show_found(state, seen)
+        front.show("code", {"python": as_python(asked, self._spelled), "sql": self.sql(state)})
         if state.tab == "statistics":
             return
         try:

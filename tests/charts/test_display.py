@@ -6,14 +6,16 @@ import copy
 import json
 import pickle
 import re
+import threading
 
 import altair as alt
 import pandas as pd
 import pytest
+from altair.utils import schemapi
 from IPython.core.formatters import DisplayFormatter
 
 from aggrkit.charts import compare_chart, mime_bundle, save, static_svg
-from aggrkit.charts.display import Shown, specification
+from aggrkit.charts.display import Shown, specification, unchecked
 from aggrkit.errors import SourceError, UnknownNameError
 
 
@@ -116,3 +118,32 @@ def test_it_is_a_chart_of_altair_all_the_same(chart, tmp_path):
     chart.save(tmp_path / "chart.json")
     assert json.loads((tmp_path / "chart.json").read_text())["description"] == chart.description
     assert isinstance(chart | chart, alt.HConcatChart)
+
+
+def test_charts_are_validated_again_after_a_block_of_those_that_are_not():
+    before = schemapi.DEBUG_MODE
+    with unchecked():
+        with unchecked():
+            chart = alt.Chart(alt.Data(values=[])).mark_point(size="large")  # a size is a number
+        assert specification(chart)["mark"]["size"] == "large"
+    assert schemapi.DEBUG_MODE is before is True
+    with pytest.raises(schemapi.SchemaValidationError):
+        alt.Chart(alt.Data(values=[])).mark_point(size="large")
+
+
+def test_threads_that_end_in_any_order_leave_the_validation_on():
+    entered, leave = threading.Event(), threading.Event()
+
+    def within():
+        with unchecked():
+            entered.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=within)
+    with unchecked():
+        thread.start()
+        assert entered.wait(10)
+    assert schemapi.DEBUG_MODE is False
+    leave.set()
+    thread.join()
+    assert schemapi.DEBUG_MODE is True
