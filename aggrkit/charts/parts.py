@@ -116,7 +116,7 @@ def data(columns: dict[str, Iterable[Any]]) -> alt.InlineData:
         {name: cleaned for name, value in zip(columns, line, strict=True) if (cleaned := clean(value)) is not None}
         for line in zip(*lists, strict=True)
     ]
-    return alt.InlineData(values=tuple(records))  # Altair copies lists, again and again
+    return alt.InlineData(values=records)
 
 
 def milliseconds(column: pd.Series[Any]) -> pd.Series[float]:
