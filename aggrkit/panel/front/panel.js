@@ -3,6 +3,7 @@
 
 const SELDOM = 30_000; // milliseconds
 const CHARTS = ["groups", "over_time", "overview", "spread"];
+const SIX_DIGITS = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -26,7 +27,7 @@ function shown(value) {
   if (value === null || value === undefined) return "–";
   if (typeof value === "number") {
     if (value !== 0 && Math.abs(value) < 1e-4) return value.toExponential(2);
-    return value.toLocaleString("en", { maximumSignificantDigits: 6 });
+    return SIX_DIGITS.format(value);
   }
   return String(value);
 }
@@ -128,7 +129,9 @@ function placeIn(node) {
   const number = [...node.querySelectorAll(inputs)].indexOf(focused);
   const scrolled = [...node.querySelectorAll(".scroll")].map(({ scrollLeft, scrollTop }) => [scrollLeft, scrollTop]);
   return () => {
-    node.querySelectorAll(".scroll").forEach((each, place) => each.scrollTo(...(scrolled[place] ?? [0, 0])));
+    node.querySelectorAll(".scroll").forEach((each, place) => {
+      if (scrolled[place]?.some(Boolean)) each.scrollTo(...scrolled[place]); // the page is laid out for it
+    });
     if (!focused || focused === node || focused.isConnected && document.activeElement === focused) return;
     const all = [...node.querySelectorAll(inputs)];
     const again = key ? all.find((each) => each.dataset.key === key) : all[number];
