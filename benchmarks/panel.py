@@ -1,7 +1,8 @@
 """The explore panel on ten million rows of a DuckDB file, in JupyterLab in Chromium: ``python -m benchmarks.panel``.
 
-Times are taken in the page, from the change of a control until the first chart is drawn anew, and until all are, anomalies
-and changes of a clicked cell included. There is no peer: we know of nothing else that answers the same from a notebook.
+Times are taken in the page, from the change of a control until the first chart is drawn anew, and until all are,
+anomalies and changes of a clicked cell included. There is no peer: we know of nothing else that answers the same from a
+notebook.
 """
 
 from __future__ import annotations

@@ -43,6 +43,9 @@ EXAMPLES: Final = {
 _SHARED: Final = ("self", "level", "metrics", "where", "time_range")
 """The parameters that `aggrkit.cli.asking.add_selection` stands for."""
 
+_PROGRESS: Final = "progress"
+"""The parameter that isn't an option: a command says itself that it takes its time."""
+
 _SIDES: Final = {
     "baseline": "with --by: a value of that column, or several with commas. Without: two times, "
     "2026-01-01..2026-02-01, either of which may be left out; or 7d, the latest such span against all before it",
@@ -97,7 +100,7 @@ def options_of(name: str) -> dict[str, dict[str, Any]]:
     words = _words_of(method)
     found = {}
     for parameter in inspect.signature(method).parameters.values():
-        if parameter.name in _SHARED:
+        if parameter.name in (*_SHARED, _PROGRESS):
             continue
         settings = _settings(str(parameter.annotation))
         said = _SIDES.get(parameter.name) or words.get(parameter.name, "")
@@ -111,8 +114,8 @@ def options_of(name: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def answer(results: Results, name: str, given: argparse.Namespace) -> Finding:
-    """Ask results the question of a command, with the arguments that were given.
+def answer(results: Results, name: str, given: argparse.Namespace, **further: Any) -> Finding:
+    """Ask results the question of a command, with the arguments that were given, and further ones.
 
     Raises
     ------
@@ -123,7 +126,7 @@ def answer(results: Results, name: str, given: argparse.Namespace) -> Finding:
     for side in ("baseline", "current"):
         if side in own:
             own[side] = asking.side_in(own[side], own.get("by"))
-    found: Finding = getattr(results, name)(**asking.selected(given), **own)
+    found: Finding = getattr(results, name)(**asking.selected(given), **own, **further)
     return found
 
 
@@ -136,8 +139,10 @@ def _run(given: argparse.Namespace) -> int:
     from aggrkit.cli.telling import tell
     from aggrkit.cli.waiting import waiting
 
+    method = getattr(analysis.Analysis, given.command)
+    quiet = {_PROGRESS: False} if _PROGRESS in inspect.signature(method).parameters else {}
     with waiting(f"{given.command} of {given.source}"):
-        found = answer(asking.opened(given), given.command, given)
+        found = answer(asking.opened(given), given.command, given, **quiet)
     tell(found, given)
     return DONE
 

@@ -87,7 +87,7 @@ def test_options_are_the_parameters_of_the_method(name: str) -> None:
     given = vars(parser.parse_args(["--baseline", "a"] if name == "compare" else []))
     parameters = inspect.signature(getattr(Analysis, name)).parameters
     selected = {"where", "since", "until"}
-    assert set(given) == (set(parameters) - {"self", "time_range"}) | selected
+    assert set(given) == (set(parameters) - {"self", "time_range", "progress"}) | selected
     if "level" in given:
         assert asking.level_in(given["level"]) == (parameters["level"].default or [])
     options = {action.dest: action for action in parser._actions}
