@@ -211,6 +211,7 @@ def assert_same(found: pd.DataFrame, wanted: pd.DataFrame) -> None:
             ), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "question"),
     [

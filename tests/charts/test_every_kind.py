@@ -95,6 +95,7 @@ def every_chart(name: str, finding: Finding, capfd: pytest.CaptureFixture[str], 
     return len(kinds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIDES)
 def test_every_kind_of_the_shipped_sets(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     asked = questions(datasets.load(name).aggr, *SIDES[name])
@@ -221,6 +222,7 @@ HOSTILE = ['a"b', "'; DROP TABLE x; --", "[0]", "a.b", "<b>", "$", "\n", "é" * 
 OUR_OWN = [("x", "label", "low", "high"), ("y", "said", "line", "part"), ("share", "size", "count", "v")]
 
 
+@pytest.mark.slow
 def test_hostile_names_and_groups_named_like_our_own(capfd: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(8)
     n = 160

@@ -79,6 +79,7 @@ def test_every_example_of_the_help_works_as_printed(folder: Path) -> None:
         assert "\x1b" not in process.stdout
 
 
+@pytest.mark.slow
 @posix
 def test_pipes_are_read_and_may_be_closed(folder: Path) -> None:
     reading, writing = os.pipe()
@@ -119,6 +120,7 @@ TYPED = {
 }
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize(
     ("name", "start"),

@@ -183,6 +183,7 @@ def test_nothing_is_taken_in_after_the_end(store, slow):
     assert caught.value.code == "shutting_down"
 
 
+@pytest.mark.slow
 def test_too_many_columns_are_refused(store, slow):
     for start in range(0, 2100, 150):
         fields = {f"field_{k}": 1.0 for k in range(start, start + 150)}

@@ -150,6 +150,7 @@ def test_results_are_grouped_by_what_they_belong_to() -> None:
     assert list(aggregator.task_type_results) == ["inference"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dimension", ["model", "hardware", "worker", "task_type", "batch_size", "test", "hardware_id"])
 def test_dimensions_have_flat_statistics(dimension: str) -> None:
     rows = results_of()
@@ -267,6 +268,7 @@ def test_configurations_are_ranked() -> None:
     assert rates["best"][0]["median"] > rates["worst"][0]["median"]
 
 
+@pytest.mark.slow
 def test_status() -> None:
     assert ResultAggregator().get_overall_status()["status"] == "no_data"
     status = filled(results_of()).get_overall_status()
@@ -285,6 +287,7 @@ def test_status() -> None:
     assert filled(rows).get_overall_status()["status"] == "degraded"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dimension", ["hardware", "worker"])
 def test_charts_are_specifications_and_files(dimension: str, tmp_path: Path) -> None:
     aggregator = filled(results_of())

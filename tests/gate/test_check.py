@@ -77,6 +77,7 @@ def check(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     return check
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argv", "code", "said"),
     [

@@ -211,6 +211,7 @@ def test_a_table_of_a_connection_is_counted_and_nothing_else(following: Callable
         assert len(taken) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["csv", "parquet", "duckdb"])
 def test_a_file_that_is_written_again_is_read_again(kind: str, following: Callable[..., Panel], tmp_path: Path) -> None:
     path = tmp_path / f"results.{kind}"

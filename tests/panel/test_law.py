@@ -148,6 +148,7 @@ def test_state_and_code_reproduce_the_result(name: str, opened: Any) -> None:
     assert outcomes.count("answered") >= len(outcomes) / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOURCES)
 @pytest.mark.parametrize("tab", TABS)
 def test_each_tab_answers_as_its_method_does(name: str, tab: str, opened: Any) -> None:

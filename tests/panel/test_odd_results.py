@@ -114,6 +114,7 @@ def test_odd_results_are_shown_without_an_error(which: str, opened: Callable[...
 NAMES = ["a.b", "x[0]", "it's", 'say "so"', "a/b:c", "back\\slash", "datum.x", "größe µs", "$ref"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_columns_of_any_name_are_drawn_and_clicked(name: str, opened: Callable[..., Panel]) -> None:
     renamed = results().rename(columns={"model": name, "latency_ms": f"{name} value"})

@@ -270,6 +270,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", HOSTILE, ids=lambda content: json.dumps(content)[:60])
 def test_messages_that_make_no_sense_do_no_harm(content: dict[str, Any], opened: Callable[..., Panel]) -> None:
     panel = opened(results(60))

@@ -100,6 +100,7 @@ QUESTIONS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 def test_plans_of_other_questions_and_other_data_change_no_answer() -> None:
     stores = [
         store_of(results(1)),

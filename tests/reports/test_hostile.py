@@ -43,6 +43,7 @@ def said(shown: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     return head[VERDICT]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_it_says_what_there_is(name: str, variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,6 +70,7 @@ def test_it_says_what_there_is(name: str, variant: str, tmp_path: Path, monkeypa
         assert shown[cell][0]["text/markdown"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_it_draws_and_lists_what_was_planted(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "results.parquet"

@@ -277,6 +277,7 @@ def program(manager: Any, *parts: str) -> dict[str, Any]:
     return names
 
 
+@pytest.mark.slow
 def test_basic_usage(source: Source) -> None:
     manager, rows = source
     names = program(manager, START, BASIC)
@@ -422,6 +423,7 @@ def test_correlations_of_metrics_that_the_results_lack_say_which_there_are(tmp_p
             program(store, START, ADVANCED)
 
 
+@pytest.mark.slow
 def test_detailed_usage(source: Source) -> None:
     manager, rows = source
     names = program(manager, DETAILED)
@@ -443,12 +445,14 @@ def test_detailed_usage(source: Source) -> None:
     assert not names["aggregator"].update_thread.is_alive()
 
 
+@pytest.mark.slow
 def test_all_programs_run_one_after_the_other() -> None:
     names = program(mock_of(own_results()), START, BASIC, BY_FILTER, BY_TIME, ADVANCED, CONFIGURED, CUSTOM, DETAILED)
     assert isinstance(names["aggregator"], aggrkit.ResultAggregator)
     assert ResultAggregatorService is names["ResultAggregatorService"]
 
 
+@pytest.mark.slow
 def test_the_program_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     programs = re.findall(r"^```py\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)

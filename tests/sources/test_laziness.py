@@ -87,6 +87,7 @@ QUESTIONS: dict[str, tuple[Callable[[Analysis], Any], int]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["results.parquet", "results.csv", "results.duckdb"])
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_no_more_rows_leave_the_engine_than_the_answer_needs(

@@ -135,6 +135,7 @@ def plain(store: BenchmarkDBManager) -> list[str]:
     return sorted(repr(sorted(row.items())) for row in store.get_performance_results())
 
 
+@pytest.mark.slow
 @given(RESULTS, st.randoms(use_true_random=False))
 def test_halves_orders_and_repeats_give_the_same_set(rows, random):
     cut = random.randint(0, len(rows))
