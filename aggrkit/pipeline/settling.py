@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["settled", "settled_again", "settled_for_now", "settled_once"]
 
 _FEW: Final = 300_000
+"""Rows of which a copy is small beside the engine itself."""
 _KEPT = ("schema", "groups", "metrics", "audits", "rows_out", "cells_out", "notes")
 
 
@@ -50,7 +51,7 @@ def settled_for_now(prepared: Prepared) -> Iterator[Prepared]:
     """Give the same rows worked out in a table, where they are few and on a cursor of our own; dropped at the end.
 
     To write a query of the source costs more than to run it on few rows, and its answer is then there for all that
-    follows; of many rows a copy costs more than it saves.
+    follows. Many rows are left where they are: a copy of them would take memory that nobody asked for.
     """
     if is_settled(prepared.table) or not is_ours(prepared.table.get_backend()) or not _are_few(prepared):
         yield prepared
